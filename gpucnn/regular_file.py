@@ -77,18 +77,20 @@ class TimedCalls:
             raise error
         return answer  # type: ignore[no-any-return]
 
-    def read_each(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        other: Callable[[str | os.PathLike[str]], bytes | None] = lambda _: None,
-    ) -> Iterator[bytes]:
-        """The contents of regular files, each as `read_regular` has it; or what `other` gives for a path, if that is not None."""
+    def read_each(self, paths: Sequence[str | os.PathLike[str]]) -> Iterator[bytes]:
+        """The contents of regular files, each as `read_regular` has it."""
         for start in range(0, len(paths), AT_ONCE):
             some = paths[start : start + AT_ONCE]
-            for content in self(some[0], functools.partial(self._read_some, some, other)):
+            for content in self(some[0], functools.partial(self._read_some, some)):
                 if isinstance(content, OSError):
                     raise content
                 yield content
+
+    def status_of_each(self, paths: Sequence[str | os.PathLike[str]]) -> Iterator[os.stat_result | None]:
+        """What `os.stat` tells of each; None where it raises OSError."""
+        for start in range(0, len(paths), AT_ONCE):
+            some = paths[start : start + AT_ONCE]
+            yield from self(some[0], functools.partial(_status_of_some, some))
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -97,33 +99,39 @@ class TimedCalls:
             except BaseException as error:
                 self._answers.put((None, error))
 
-    def _read_some(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        other: Callable[[str | os.PathLike[str]], bytes | None],
-    ) -> list[bytes | OSError]:
+    def _read_some(self, paths: Sequence[str | os.PathLike[str]]) -> list[bytes | OSError]:
         """As many as can be read: what comes after an error is not asked for."""
         contents: list[bytes | OSError] = []
         for path in paths:
             try:
-                self._progress += 1
-                found = other(path)
-                contents.append(self._read(path) if found is None else found)
+                contents.append(self._read(path))
             except OSError as error:
                 return [*contents, error]
         return contents
 
     def _read(self, path: str | os.PathLike[str]) -> bytes:
         self._progress += 1
-        with _open(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            parts = [file.read(min(size, CHUNK) or CHUNK)]  # some drives call the size of every file 0
+        file, size = _opened(path)
+        try:
+            parts = [os.read(file, min(size, CHUNK) or CHUNK)]  # some drives call the size of every file 0
             if len(parts[0]) == size <= CHUNK:
                 return parts[0]
             while parts[-1]:
                 self._progress += 1
-                parts.append(file.read(CHUNK))
+                parts.append(os.read(file, CHUNK))
+        finally:
+            os.close(file)
         return b"".join(parts)
+
+
+def _status_of_some(paths: Sequence[str | os.PathLike[str]]) -> list[os.stat_result | None]:
+    found: list[os.stat_result | None] = []
+    for path in paths:
+        try:
+            found.append(os.stat(path))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -143,16 +151,22 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    return os.fdopen(_opened(path)[0], "rb")
+
+
+def _opened(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The descriptor of a file, opened to be read, and its size."""
     _check(os.stat(path).st_mode, path)  # before it is opened, which alone can make a device do something
     # Should it have become a named pipe meanwhile, it must not wait; on regular files that changes nothing.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
+    file = os.open(path, flags)
     try:
-        _check(os.fstat(file.fileno()).st_mode, path)
+        status = os.fstat(file)
+        _check(status.st_mode, path)
     except OSError:
-        file.close()
+        os.close(file)
         raise
-    return file
+    return file, status.st_size
 
 
 def _check(mode: int, path: str | os.PathLike[str]) -> None:

@@ -16,6 +16,7 @@ from gpucnn.autograd.tape import backward_number as backward_number
 from gpucnn.autograd.tape import enable_grad as enable_grad
 from gpucnn.autograd.tape import grad_enabled as grad_enabled
 from gpucnn.autograd.tape import no_grad as no_grad
+from gpucnn.autograd.tape import watching_gradients as watching_gradients
 from gpucnn.autograd.tensor import Operand as Operand
 from gpucnn.autograd.tensor import Tensor as Tensor
 from gpucnn.autograd.tensor import from_dlpack as from_dlpack

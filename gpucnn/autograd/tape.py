@@ -7,10 +7,10 @@ from the youngest to the oldest is a topological order.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from gpucnn.autograd.writes import changed, log
 from gpucnn.backend import Array, beside, memory, recording
@@ -34,7 +34,7 @@ LEAF = "leaf"
 _enabled = ContextVar("grad_enabled", default=True)
 _numbers = itertools.count()
 _backward = itertools.count(1)
-_current_backward = 0
+_current_backward = ContextVar("current_backward", default=0)  # of this thread: others may train models of their own
 
 
 def grad_enabled() -> bool:
@@ -67,7 +67,7 @@ def _set(enabled: bool) -> Iterator[None]:
 
 def backward_number() -> int:
     """The number of the backward pass that runs, or ran last. Parameters tell by it what this pass has written."""
-    return _current_backward
+    return _current_backward.get()
 
 
 class Node:
@@ -102,8 +102,8 @@ def run_backward(
     tensor, and nobody's `grad` changes. Raises GradientError at a node that an earlier backward pass has used, and at one whose
     saved arrays have changed since.
     """
-    global _current_backward
-    before, _current_backward = _current_backward, next(_backward)
+    uses = _uses(gradients) if leaves is None else None
+    token = _current_backward.set(next(_backward))
     complete: dict[Any, Array | None] = {} if leaves is None else leaves
     queue = [(-node.number, node) for node in gradients]
     heapq.heapify(queue)
@@ -123,6 +123,8 @@ def run_backward(
                     raise error
                 input_gradients = backward(gradient)
             check_recorded(node.name, *input_gradients)
+            if uses is not None and node.name == LEAF:
+                uses.count_down(node)
         except Exception as error:
             _raise_named(node, error)
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
@@ -140,7 +142,74 @@ def run_backward(
             complete[tensor] = through(tensor.hooks or {}, total)
             if leaves is None:
                 tensor.add_gradient(complete[tensor])
-    _current_backward = before  # of the pass that this one is a part of, see `layers.Checkpoint`
+    if uses is not None:
+        uses.end()
+    _current_backward.reset(token)  # of the pass that this one is a part of, see `layers.Checkpoint`
+
+
+class GradientWatch(Protocol):
+    """Who wants to know early which gradients of a backward pass are final."""
+
+    def expected(self, leaves: Collection[Any]) -> None:
+        """A pass begins, which leads to these tensors, and to no others."""
+
+    def final(self, leaf: Any) -> None:
+        """The pass adds nothing more to the `grad` of this one. Each of those that were expected is told once."""
+
+
+_watch: ContextVar[GradientWatch | None] = ContextVar("gradient_watch", default=None)
+
+
+@contextmanager
+def watching_gradients(watch: GradientWatch) -> Iterator[None]:
+    """Inside, `backward()` tells `watch`; passes within a pass, and those that leave every `grad` alone, do not."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+class _Uses:
+    """How many gradients each leaf is still to get in a pass: one a node, and it has a node for each of its uses."""
+
+    def __init__(self, watch: GradientWatch, starts: Iterable[Node]) -> None:
+        self._watch, self._left = watch, dict[Any, int]()
+        self._has_hooks = False
+        waiting = list(starts)
+        seen = set(waiting)
+        while waiting:
+            node = waiting.pop()
+            if node.name == LEAF and not node.inputs and node.backward is not None:
+                tensor = _tensor_of(node)
+                self._left[tensor] = self._left.get(tensor, 0) + 1
+                self._has_hooks |= bool(tensor.hooks)
+            self._has_hooks |= bool(node.hooks)
+            new = {source for source in node.inputs if source is not None} - seen
+            waiting += new
+            seen |= new
+        self._before = _watch.set(None)
+        watch.expected(tuple(self._left))
+
+    def count_down(self, leaf: Node) -> None:
+        """This use has given its gradient. Hooks may change any gradient, so with them all are final at the end."""
+        tensor = _tensor_of(leaf)
+        self._left[tensor] -= 1
+        if self._left[tensor] == 0 and not self._has_hooks:
+            del self._left[tensor]
+            self._watch.final(tensor)
+
+    def end(self) -> None:
+        """The pass is over: no gradient has come by uses that are left."""
+        for tensor in self._left:
+            self._watch.final(tensor)
+        _watch.reset(self._before)
+
+
+def _uses(starts: Iterable[Node]) -> _Uses | None:
+    """What counts for who watches; None if nobody does."""
+    watch = _watch.get()
+    return None if watch is None else _Uses(watch, starts)
 
 
 def _tensor_of(leaf: Node) -> Any:

@@ -9,6 +9,9 @@ from gpucnn.backend.arrays import Array
 class Exchange(Protocol):
     """Arrays under way."""
 
+    def advance(self) -> None:
+        """See that they get on, and return at once. Some engines move bytes only while they are called."""
+
     def wait(self) -> None:
         """Return when all that was to be received has come, and what was sent may be written over."""
 
@@ -39,6 +42,9 @@ class Group(Protocol):
 
 class _Done:
     """Nothing is under way."""
+
+    def advance(self) -> None:
+        """Nothing gets on."""
 
     def wait(self) -> None:
         """Return at once."""

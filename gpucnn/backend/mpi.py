@@ -1,5 +1,6 @@
 """A group of processes that MPI has started, on any cluster or on one machine."""
 
+import importlib.util
 import os
 import pickle
 import time
@@ -14,15 +15,21 @@ SPINS, NAP = 200, 1e-4
 """How often a wait looks before it begins to sleep between looks, and for how many seconds: others may need the core."""
 
 
+FIX = "on a cluster load its MPI and `pip install mpi4py`, else `pip install mpi4py mpich`"
+
+
+def check() -> None:
+    """LibraryError, with the fix, without mpi4py. MPI is not started."""
+    if importlib.util.find_spec("mpi4py") is None:
+        raise LibraryError(f"several processes need mpi4py; {FIX}")
+
+
 def world() -> "MpiGroup":
     """All processes that were started together. LibraryError, with the fix, without mpi4py, or an MPI for it."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
-        raise LibraryError(
-            f"several processes need mpi4py and an MPI ({error}); on a cluster load its MPI and `pip install mpi4py`, else "
-            f"`pip install mpi4py mpich`"
-        ) from error
+        raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
     return MpiGroup(MPI.COMM_WORLD)
 
 
@@ -82,6 +89,12 @@ class _Transfers:
 
     def __init__(self, requests: list[Any], kept: list[Array], back: list[tuple[Array, Array]]) -> None:
         self._requests, self._kept, self._back = requests, kept, back
+
+    def advance(self) -> None:
+        """See `Exchange.advance`."""
+        from mpi4py import MPI
+
+        MPI.Request.Testall(self._requests)
 
     def wait(self) -> None:
         """See `Exchange.wait`."""

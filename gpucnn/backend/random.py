@@ -16,7 +16,6 @@ from gpucnn.checks import is_int
 from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
-
 WORDS_PER_BLOCK = 8
 """32-bit words that Philox makes at once."""
 

@@ -5,11 +5,12 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gpucnn.backend import choose_device
 from gpucnn.backend.cuda import find_problem
-from gpucnn.benchmark import prediction_report, report
+from gpucnn.benchmark import loading, prediction_report, report, scaling
 from gpucnn.benchmark.gpus import GPUS, named
 from gpucnn.benchmark.machine import describe, keep_freed_memory, without_avx512
 from gpucnn.benchmark.prediction import PREDICTED_MODELS, Prediction
@@ -23,6 +24,8 @@ from gpucnn.kernels.ways import MODES
 
 HELP = "Time training steps beside PyTorch, interleaved in one process, and beside the physical limit."
 BATCH_SIZES, SECONDS = (64, 256), 10.0
+WORKERS = 2
+"""Threads that read images, if no other number is given."""
 UNKNOWN_GPU = "h200"
 """What is predicted for where no other GPU is named or found."""
 
@@ -52,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --device cuda: launches, bytes and FLOPs of a step, and the time that they predict; needs no GPU",
     )
     parser.add_argument(
+        "--scaling",
+        action="store_true",
+        help="with --model: how well 8, 512 and 1,024 such GPUs would share a batch, see gpucnn/backend/SCALING.md",
+    )
+    parser.add_argument(
         "--gpu",
         type=choice(list(GPUS)),
         metavar="GPU",
@@ -78,12 +86,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=rate, default=SECONDS, metavar="S", help="time for each line of the tables (default: 10)"
     )
+    parser.add_argument(
+        "--loading",
+        metavar="DIR",
+        help="instead: images a second of a folder of class folders at 224x224, by decoder, beside torchvision's ImageFolder",
+    )
+    parser.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help=f"with --loading: threads, of torchvision processes (default: {WORKERS})",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all that was measured to FILE")
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn bench`. Raises BenchmarkError if the libraries do not compute the same."""
     _check(options)
+    if options.loading:
+        _loading(options)
+        return
     if options.avx2:
         without_avx512()
     problem = find_problem() if options.model else None
@@ -98,6 +120,10 @@ def run(options: argparse.Namespace) -> None:
     if predictions:
         print("\n".join([*prediction_report.lines(predictions), ""]), flush=True)
         found["prediction"] = prediction_report.as_json(predictions)
+    if options.scaling:
+        tables = scaling.lines(predictions)
+        print("\n".join([*tables, ""]), flush=True)
+        found["scaling"] = tables
     if suite:
         found |= _measure(options, suite, machine, {str(one.workload): one.eager_seconds for one in predictions})
     elif problem:
@@ -106,10 +132,26 @@ def run(options: argparse.Namespace) -> None:
         write_text(options.json, json.dumps(found, indent=1) + "\n")
 
 
+def _loading(options: argparse.Namespace) -> None:
+    """Carry out `gpucnn bench --loading`."""
+    if options.json:
+        check_writable(options.json)
+    found = loading.measure(Path(options.loading), options.workers or WORKERS, _tell)
+    print("\n".join(loading.lines(found)))
+    if options.json:
+        write_text(options.json, json.dumps({"loading": found}, indent=1) + "\n")
+
+
 def _check(options: argparse.Namespace) -> None:
     """Raises ArgumentError for arguments that do not go together."""
+    if options.workers and not options.loading:
+        raise ArgumentError(f"--workers {options.workers} is for reading images: give --loading DIR, too")
+    if options.loading and (options.model or options.operations):
+        raise ArgumentError("--loading measures nothing else: leave out --model and --operations, or --loading")
     if options.gpu and not options.model:
         raise ArgumentError(f"--gpu {options.gpu} is for predictions: give --model, too")
+    if options.scaling and not options.model:
+        raise ArgumentError("--scaling is for predictions: give --device cuda --model, too")
     if options.model and not re.fullmatch(r"cuda(:\d+)?", options.device):
         raise ArgumentError(f"--model is about a GPU, and the device is {options.device}: give --device cuda")
     if options.model and options.operations:

@@ -16,8 +16,8 @@ from gpucnn import __version__
 from gpucnn.errors import GpucnnError, Terminated
 
 NAMES = (
-    "train", "data", "lr-find", "sweep", "verify-resume", "replay", "evaluate", "predict", "report", "explain", "plot",
-    "play", "export", "serve", "runs", "summary", "doctor", "agree", "bench",
+    "train", "data", "lr-find", "sweep", "verify-resume", "verify-parallel", "replay", "evaluate", "predict", "report", "explain",
+    "plot", "play", "export", "serve", "runs", "summary", "doctor", "agree", "bench",
 )  # fmt: skip
 USAGE_ERROR, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
@@ -58,6 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if given and not given[0].startswith("-") and given[0] not in NAMES:
         parser.error(_module("unknown-words").of_command(given[0], NAMES))
     options, left = parser.parse_known_args(given)
+    options.given = given
     if left:
         command = commands.choices[options.command]
         command.error(_module("unknown-words").of_arguments(left, command))

@@ -10,6 +10,7 @@ from gpucnn.backend.blas import has_false_alarms
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.backend.threads import thread_count
 from gpucnn.cli import agree
+from gpucnn.cli.processes import several
 from gpucnn.errors import DeviceError, GpucnnError
 from gpucnn.kernels import launch, ways
 
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     for fix in dict.fromkeys(finding.fix for finding in findings if finding.fix):
         print(f"fix: {fix}")
     print(f"\nloops on the CPU: {ways.describe()}; threads: {thread_count()}")
+    print(f"several processes: {several()}")
     if has_false_alarms():
         print(
             "NumPy's products: by Apple's Accelerate, which decides itself how many threads it takes; "

@@ -1,8 +1,11 @@
 """Launchers of parallel programs, mpiexec and srun, which start one command several times."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gpucnn.errors import ConfigError
+
+TORCHRUN = "WORLD_SIZE"
 
 VARIABLES = {
     "OMPI_COMM_WORLD_SIZE": "mpiexec -n 1",  # Open MPI
@@ -10,22 +13,38 @@ VARIABLES = {
     "MV2_COMM_WORLD_SIZE": "mpiexec -n 1",  # MVAPICH2
     "JSM_NAMESPACE_SIZE": "jsrun -n 1",
     "FLUX_JOB_SIZE": "flux run -n 1",
-    "WORLD_SIZE": "without torchrun",
+    TORCHRUN: "without torchrun",
     "SLURM_STEP_NUM_TASKS": "srun -n 1",
     "SLURM_NTASKS": "srun -n 1",
 }
 """What tells each process how many there are, and how to start one."""
 
 
-def check_single_process(environment: Mapping[str, str]) -> None:
-    """ConfigError, with the fix, if a launcher has started this command several times: each would train the same."""
-    for variable, fix in VARIABLES.items():
+class Started(NamedTuple):
+    """What a launcher tells a process."""
+
+    variable: str
+    size: int
+    """How many it has started together; 2 or more."""
+
+
+def launched(environment: Mapping[str, str]) -> Started | None:
+    """Whether a launcher has started this command several times; None if not."""
+    for variable in VARIABLES:
         size = environment.get(variable, "")
         if not size.isdecimal() or int(size) < 2 or (variable == "SLURM_NTASKS" and _is_no_task_of_srun(environment)):
             continue
+        return Started(variable, int(size))
+    return None
+
+
+def check_single_process(environment: Mapping[str, str]) -> None:
+    """ConfigError, with the fix, if a launcher has started this command several times: each would do the same."""
+    if (started := launched(environment)) is not None:
+        variable, size = started
         raise ConfigError(
-            f"one of {size} processes that were started together ({variable} is {size}): each would train the same model, as "
-            f"there is no data parallelism yet; start one ({fix}), or unset {variable} if they are to be runs of their own"
+            f"one of {size} processes that were started together ({variable} is {size}): each would do the same, as gpucnn train "
+            f"alone shares its work; start one ({VARIABLES[variable]}), or unset {variable} if they are to be runs of their own"
         )
 
 

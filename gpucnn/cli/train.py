@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,9 +10,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import gpucnn  # for gpucnn.report, which is imported when it is first looked at: few trainings ask for one
-from gpucnn.cli.arguments import argument
+from gpucnn.cli.arguments import argument, count
 from gpucnn.cli.folder_report import looking, short_lines
-from gpucnn.cli.launcher import check_single_process
+from gpucnn.cli.processes import Processes, check_settings, processes, start, without_option
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
 from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.data import ImageFolder
@@ -79,6 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on with the run in this folder, as it was asked for, from its newest checkpoint, to the same bits as if it "
         f"had never stopped; with it can be given {_options(CHANGEABLE)}",
     )
+    parser.add_argument(
+        "--processes",
+        type=count,
+        metavar="P",
+        help="train on so many processes of this machine, which mpiexec starts, with --shards P or more; their number changes no "
+        "bit (on several machines: mpiexec or srun gpucnn train)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print the final line only")
     parser.add_argument(
         "--report",
@@ -89,21 +95,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Carry out `gpucnn train`."""
-    check_single_process(os.environ)
+def run(options: argparse.Namespace) -> int:
+    """Carry out `gpucnn train`, and return its exit status."""
+    if options.processes is not None:
+        return start(options.processes, without_option(options.given, "--processes"))
     if options.report:
         gpucnn.report.check_libraries()
-    with sigterm_unwinds():
+    with sigterm_unwinds(), processes() as them:
+        options.quiet = options.quiet or not them.is_first
         if options.resume is not None:
-            _go_on(options)
+            _go_on(options, them)
         elif options.seeds is not None:
-            _train_seeds(options)
+            if them.group.size > 1:
+                raise ConfigError(
+                    "--seeds trains several runs; on several processes train one after the other, each with --seed"
+                )
+            _train_seeds(options, them)
         else:
-            _begin(options)
+            _begin(options, them)
+    return 0
 
 
-def _train_seeds(options: argparse.Namespace) -> None:
+def _train_seeds(options: argparse.Namespace, them: Processes) -> None:
     """Carry out `gpucnn train --seeds`."""
     if hasattr(options, "seed"):
         raise ConfigError(f"--seed {options.seed} and --seeds both say what draws follow from; give one of them")
@@ -119,7 +132,7 @@ def _train_seeds(options: argparse.Namespace) -> None:
     left = [seed for seed in options.seeds if finished_accuracy(folder_of_seed(place, seed)) is None]
     try:
         accuracies = [
-            _train_seed(options, dataclasses.replace(asked, seed=seed), place, seed in left[:1])
+            _train_seed(options, dataclasses.replace(asked, seed=seed), place, seed in left[:1], them)
             for seed in options.seeds
         ]
     except (KeyboardInterrupt, Terminated) as error:
@@ -132,7 +145,7 @@ def _train_seeds(options: argparse.Namespace) -> None:
     print(spread(accuracies))
 
 
-def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_first: bool) -> float:
+def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_first: bool, them: Processes) -> float:
     """Train one of several runs, or what is left of it, and return its test accuracy."""
     folder = folder_of_seed(place, config.seed)
     accuracy = finished_accuracy(folder)
@@ -140,12 +153,12 @@ def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_
         with _held(folder):
             if folder.checkpoints.files():
                 changes = {name: value for name, value in given_settings(options).items() if name in FREE}
-                ended = _go_on_with(resume(folder, **changes), options.quiet)
+                ended = _go_on_with(resume(folder, **changes), options.quiet, them)
             else:
                 folder.prepare()
                 with looking() as told:
                     ready = prepare(config, told)
-                ended = _train(ready, folder, options.quiet, is_first)
+                ended = _train(ready, folder, options.quiet, them, is_first)
     else:
         ended = Ended(accuracy, f"test accuracy {accuracy:.4f}, of the run that has finished there")
     if not options.quiet:
@@ -155,28 +168,37 @@ def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_
     return ended.accuracy
 
 
-def _begin(options: argparse.Namespace) -> None:
+def _begin(options: argparse.Namespace, them: Processes) -> None:
     """Carry out `gpucnn train` of a new run."""
-    config = chosen_config(options)
+    config = check_settings(them, chosen_config(options))
     with ExitStack() as until_the_end:
         if options.out:  # before the data are read, as another process may be writing there
-            folder = RunFolder(options.out)
+            folder = RunFolder(options.out, them.is_first)
             until_the_end.enter_context(_held(folder))
-            folder.prepare()
+            if them.is_first:
+                folder.prepare()
         if config.lr == FIND:
             _tell([f"looking for a learning rate, in {STEPS} steps at most"])
         with looking() as told:
             ready = prepare(config, told)
         if not options.out:
-            folder = RunFolder.next_in(Path("runs"), _run_name(ready.config))
+            folder = _next_folder(ready.config, them)
             until_the_end.enter_context(_held(folder))
-        print(_train(ready, folder, options.quiet).line, flush=True)
-    _write_report(options, folder)
+        print(_train(ready, folder, options.quiet, them).line, flush=True)
+    if them.is_first:
+        _write_report(options, folder)
 
 
-def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = True) -> Ended:
+def _next_folder(config: RunConfig, them: Processes) -> RunFolder:
+    """A new folder for the run, which the first process makes."""
+    made = RunFolder.next_in(Path("runs"), _run_name(config)) if them.is_first else None
+    path = them.of_first(None if made is None else made.path)
+    return RunFolder(path, False) if made is None else made
+
+
+def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, them: Processes, is_first: bool = True) -> Ended:
     """Train a new run; what it is, is told of the first of several alone."""
-    trainer = ready.trainer([*ready.callbacks(folder), *_progress(quiet)])
+    trainer = ready.trainer([*ready.callbacks(folder), *_progress(quiet)], them.group)
     seen = [] if ready.inspection is None else short_lines(ready.inspection, ready.splits, ready.config.balance)
     if is_first:
         _tell([*ready.splits.notes, *(seen[1:] if quiet else [])])
@@ -186,7 +208,7 @@ def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, is_first: bool = 
         lines = [*seen, *heading(ready, folder)] if is_first else [f"run folder: {folder.path}"]
         head = _wrapped([*lines, *there])
         print("\n".join(head), flush=True)
-    return _finish(ready, folder, trainer, quiet)
+    return _finish(ready, folder, trainer, quiet, them)
 
 
 def _run_name(config: RunConfig) -> str:
@@ -271,7 +293,7 @@ def _tell(notes: Sequence[str]) -> None:
         print(f"gpucnn train: {note}", file=sys.stderr)
 
 
-def _go_on(options: argparse.Namespace) -> None:
+def _go_on(options: argparse.Namespace, them: Processes) -> None:
     """Carry out `gpucnn train --resume`."""
     given = given_settings(options)
     beside = [name for name in ("out", "config", "seeds") if getattr(options, name) is not None]
@@ -281,11 +303,13 @@ def _go_on(options: argparse.Namespace) -> None:
             f"{_options(refused)} would make another run of {options.resume}; with --resume can be given "
             f"{_options(CHANGEABLE)}"
         )
-    folder = RunFolder(options.resume)
+    folder = RunFolder(options.resume, them.is_first)
     folder.check_begun()
     with folder.lock:
-        print(_go_on_with(resume(folder, **given), options.quiet).line, flush=True)
-    _write_report(options, folder)
+        them.of_first(None)  # the others look at the checkpoints only now
+        print(_go_on_with(resume(folder, **given), options.quiet, them).line, flush=True)
+    if them.is_first:
+        _write_report(options, folder)
 
 
 def _fix(folder: RunFolder) -> str:
@@ -308,11 +332,12 @@ def _write_report(options: argparse.Namespace, folder: RunFolder) -> None:
         print(f"report: {page}", flush=True)
 
 
-def _go_on_with(resumed: ResumedRun, quiet: bool) -> Ended:
+def _go_on_with(resumed: ResumedRun, quiet: bool, them: Processes) -> Ended:
     """Train what is left of a run, if there is something left."""
     ready, folder = resumed.ready, resumed.folder
+    check_settings(them, ready.config)
     _tell([*resumed.notes, *ready.splits.notes])
-    trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)])
+    trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)], them.group)
     if trainer.batch == 0 and (trainer.epoch >= ready.length.epochs or trainer.stop_reason):
         killed_on_the_last_inch = not folder.summary_file.exists()
         scores = (ready.finish if killed_on_the_last_inch else ready.final_scores)(trainer, folder)
@@ -321,12 +346,16 @@ def _go_on_with(resumed: ResumedRun, quiet: bool) -> Ended:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
         head = [*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]
         print("\n".join(_wrapped(head)), flush=True)
-    return _finish(ready, folder, trainer, quiet)
+    return _finish(ready, folder, trainer, quiet, them)
 
 
-def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> Ended:
+def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool, them: Processes) -> Ended:
     """Train what is left of the run."""
-    scores = ready.finish(trainer, folder)
+    try:
+        scores = ready.finish(trainer, folder)
+    except BaseException:
+        them.together = trainer.sharding.agreed is not None or trainer.failed_step is not None
+        raise
     if not quiet:
         on_test = [ON_TEST] if folder.weights().name != LAST and ready.val_loader is None else []
         print("".join(f"{line}\n" for line in _wrapped([ready.cut_short(trainer), *on_test])), end="")
@@ -361,6 +390,9 @@ def _finished_line(resumed: ResumedRun, trainer: Trainer, scores: dict[str, floa
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[None]:
     """Inside, the folder is this process's alone. One to which nothing was written goes again."""
+    if not folder.is_written:
+        yield
+        return
     try:
         with folder.lock:
             yield

@@ -14,10 +14,12 @@ from gpucnn.backend import to_host
 from gpucnn.checks import as_choice, as_path
 from gpucnn.data.image_kind import kind_of, reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
+from gpucnn.data.jpeg_decoders import DECODERS, PILLOW, check_decoder
 from gpucnn.data.npz import read_npy
-from gpucnn.data.packs import read_image_file
+from gpucnn.data.plain_image import JPEG, plain_image
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.data.tar_file import read_file_or_member
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.text import shape_text, value_text
 
@@ -33,23 +35,27 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryvie
 """What an image is read from: a path, the content of a file, a file that is open in binary mode, Pillow's image, an array."""
 
 
-def read_image(image: ImageSource, preprocess: Preprocess, background: str = AUTO) -> np.ndarray:
+def read_image(image: ImageSource, preprocess: Preprocess, background: str = AUTO, decode: str = PILLOW) -> np.ndarray:
     """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
 
     - `image`: the path of the file, its content, or the file, open in binary mode and read from where it stands; or an image
       of Pillow's; or an array (H, W), (C, H, W) or (H, W, C) of bytes from 0 to 255, truth values, or 16 bits (uint16, from 0
       to 65535), with a fourth channel for transparency. In a .npy file there may be floats from 0 to 1, too.
     - `background`: "auto", "white" or "black", what is behind transparent parts.
+    - `decode`: what decodes JPEGs, to bits of its own: "pillow"; "pillow-draft", by Pillow at 1/2, 1/4 or 1/8 of their size, if that
+      is at least as large as what is wanted, where `preprocess` cuts images out; "simplejpeg", an extra.
 
     It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the square, or
-    cut out of the middle. Raises DataError, which names the file, for what is no image, and ArgumentError for another type.
+    cut out of the middle. Raises DataError, which names the file, for what is no image, ArgumentError for another type, and
+    LibraryError without the library of the decoder.
     """
     from PIL import Image
 
     if not isinstance(preprocess, Preprocess):
         raise ArgumentError(f"read_image: preprocess must be a data.Preprocess, got {value_text(preprocess)}")
     as_choice(background, "background", BACKGROUNDS)
-    decoded, size = decode_image(image, preprocess.channels, background=background), preprocess.native_size
+    size, least = preprocess.native_size, preprocess.native_size if preprocess.fit == "crop" else 0
+    decoded = decode_image(image, preprocess.channels, background=background, decode=check_decoder(decode), least=least)
     if preprocess.fit == "crop":
         pixels = centre_crop(decoded, size)
     else:
@@ -59,12 +65,19 @@ def read_image(image: ImageSource, preprocess: Preprocess, background: str = AUT
 
 
 def decode_image(
-    image: ImageSource, channels: int, *, background: str = AUTO, read: Callable[[Path], bytes] = read_image_file
+    image: ImageSource,
+    channels: int,
+    *,
+    background: str = AUTO,
+    read: Callable[[Path], bytes] = read_file_or_member,
+    decode: str = PILLOW,
+    least: int = 0,
 ) -> "Image.Image":
     """The image in what `read_image` takes: upright as its EXIF data says, grey for one channel, else RGB.
 
     What is transparent shows the `background`, one of BACKGROUNDS. Of several frames of a file it is the first. Any thread may
-    call it. `read` gives the content of a file. DataError, which names it, if it cannot be read.
+    call it. `read` gives the content of a file. `decode` is what decodes JPEGs; with a draft neither side becomes smaller than
+    `least`, and 0 is for their own size. DataError, which names the file, if it cannot be read.
     """
     from PIL import Image
 
@@ -81,7 +94,7 @@ def decode_image(
             if _is_npy(image, content):
                 opened = Image.fromarray(_bytes_of(name, read_npy(io.BytesIO(content), len(content), name)))
             else:
-                opened = _opened(content)
+                opened = _opened(content, decode, least)
         if opened.mode[0] in "IF":  # Pillow would cut 16-bit and float pixels off at 255
             opened = Image.fromarray(_bytes_of(name, np.asarray(opened), whole=65535))
         opaque = _without_transparency(opened, background)
@@ -127,6 +140,8 @@ def centre_crop(image: "Image.Image", size: int) -> np.ndarray:
     """The largest square in the middle of a grey or RGB image, bilinearly at `size`: bytes (C, size, size)."""
     from PIL import Image, ImageOps
 
+    if image.size == (size, size):  # as it is
+        return _planes(image)
     return _planes(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
 
@@ -196,24 +211,31 @@ def _to_bytes(array: np.ndarray) -> str:
     return "give the pixels as they were before normalisation"
 
 
-def _opened(content: bytes) -> "Image.Image":
+def _opened(content: bytes, decode: str, least: int) -> "Image.Image":
     """The image in a file's content, loaded and upright. Raises what Pillow does."""
     if content[4:8] == b"ftyp":  # AVIF or HEIF
         reads_heif()
+    if (decode == PILLOW or not content.startswith(JPEG)) and (plain := plain_image(content)) is not None:
+        return plain
     with quiet_reading():
         try:
-            return _opened_as_it_is(content)
+            return _opened_as_it_is(content, decode, least)
         except Exception:
             for stripped in without_metadata(content):
                 with contextlib.suppress(Exception):  # the first error tells more
-                    return _opened_as_it_is(stripped)
+                    return _opened_as_it_is(stripped, decode, least)
             raise
 
 
-def _opened_as_it_is(content: bytes) -> "Image.Image":
+def _opened_as_it_is(content: bytes, decode: str = PILLOW, least: int = 0) -> "Image.Image":
     from PIL import Image
 
     with Image.open(io.BytesIO(content)) as opened:
+        decoder = DECODERS[decode] if content.startswith(JPEG) else None
+        if decoder is not None:
+            _check_pixel_count(opened)
+            if (decoded := decoder(opened, content, least)) is not None:
+                return upright(decoded)
         return _loaded(opened)
 
 

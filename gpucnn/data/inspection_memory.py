@@ -19,16 +19,10 @@ SETTLED = 2_000_000_000
 
 MOST_FOLDERS = 100
 READERS = (
-    "class_images",
-    "image_file",
-    "image_kind",
-    "image_metadata",
-    "inspection",
-    "inspection_memory",
-    "npz",
-    "packs",
-    "tar_pack",
-)
+    "class_images", "decoded_cache", "image_decoder", "image_file", "image_kind", "image_metadata", "inspection",
+    "inspection_memory", "jpeg_decoders", "npz", "parquet_file", "parquet_images", "plain_image", "tar_file",
+    "tar_shards",
+)  # fmt: skip
 """The modules that what is kept depends on."""
 
 
@@ -59,7 +53,7 @@ class InspectionMemory:
         self._folder = folder
         name = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:32]
         self._file = user_cache.cache_folder("images") / f"{name}.json"
-        self._versions = _versions()
+        self._versions = reader_versions()
         self._earlier = _read(self._file, self._versions)
         self._files: dict[str, _Known] = {}
         self._decoded = 0
@@ -110,8 +104,8 @@ def _stamp(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def _versions() -> list[str]:
-    """Of all that decides what is seen in a file."""
+def reader_versions() -> list[str]:
+    """Of all that decides what is seen in a file, but for decoders of JPEGs beside Pillow."""
     import PIL
     from PIL import Image, ImageFile, features
 

@@ -104,6 +104,8 @@ def _stream(x: Tensor, words: int, seed: int, purpose: str, counter: Counter) ->
 
     def start() -> np.ndarray:
         first, images = _part.get() or (0, 1)
-        return random_stream(seed, purpose, counter() if callable(counter) else counter, skip=first * words // images)
+        each, rest = divmod(words, images)  # with a rest x has no axis of images, and all parts have one mask
+        skip = 0 if rest else first * each
+        return random_stream(seed, purpose, counter() if callable(counter) else counter, skip=skip)
 
     return fed(start, x.device)

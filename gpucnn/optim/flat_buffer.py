@@ -90,6 +90,12 @@ class FlatBuffer:
         """The stretches of the parameters that have gradients."""
         return [stretch for stretch, _ in self._stretches([0] * len(self.parameters))]
 
+    def final_from(self, expected: Container[Parameter], stop: int) -> int:
+        """The first position from which on, up to `stop`, no gradient is `expected` any more."""
+        while stop > 0 and self.parameters[stop - 1] not in expected:
+            stop -= 1
+        return stop
+
     def fill(self, parameters: Container[Parameter]) -> None:
         """Make what stands in `gradient` the gradient of those of `parameters` that live here."""
         for parameter, home in zip(self.parameters, self._gradient_homes, strict=True):

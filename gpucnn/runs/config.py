@@ -16,6 +16,7 @@ from gpucnn.checks import as_path, nearest
 from gpucnn.data.catalog import FOLDER, name_and_folder
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import CHANNELS
+from gpucnn.data.jpeg_decoders import DECODERS, PILLOW
 from gpucnn.errors import ArgumentError, ConfigError
 from gpucnn.regular_file import open_regular
 from gpucnn.runs import recipe
@@ -117,6 +118,16 @@ class RunConfig:
         "what is behind the transparent parts of images of data folder; auto is white where most of what is to be seen is "
         "dark, else black (default: auto)",
     )  # fmt: skip
+    decode: str = _setting(
+        PILLOW, Name(lambda: list(DECODERS)), "model and data", "NAME",
+        "what decodes the JPEGs of data folder, each to bits of its own: pillow; pillow-draft, which reads large ones at 1/2, 1/4 or "
+        "1/8 of their size where that is enough; or simplejpeg (default: pillow)",
+    )  # fmt: skip
+    cache: str | None = _setting(
+        None, OrNone(Text(), "none"), "model and data", "DIR",
+        "a folder on a fast disk in which decoded images of data folder are kept from run to run, which changes no result, or none "
+        "(default: none)",
+    )  # fmt: skip
     skip_unreadable: bool = _setting(
         False, Truth(), "model and data", "",
         "whether a run begins without those files of data folder that cannot be read, which are named; else it does not begin "
@@ -206,6 +217,11 @@ class RunConfig:
         None, OrNone(POSITIVE, "none"), "learning", "X",
         "the most that an element of a gradient may be, or none (default: none)",
     )  # fmt: skip
+    shards: int = _setting(
+        1, COUNT, "learning", "S",
+        "parts that each batch is cut into, so that as many processes can share it; a batch norm sees a part's images alone, "
+        "and the number of processes changes no bit (default: 1)",
+    )  # fmt: skip
     accumulate: int = _setting(1, COUNT, "learning", "N", "batches whose mean gradient makes one step (default: 1)")
     average: float | None = _setting(
         None, OrNone(BETWEEN_0_AND_1, "none"), "learning", "X",
@@ -265,6 +281,11 @@ class RunConfig:
                 f"background is {self.background}, but no image of {self.data} is transparent; leave it out, or choose data "
                 f"{FOLDER}"
             )
+        for name, default in (("decode", PILLOW), ("cache", None)):
+            if (given := getattr(self, name)) != default and self.data != FOLDER:
+                raise ConfigError(
+                    f"{name} is {given}, but {self.data} has no image files to decode; leave it out, or choose data {FOLDER}"
+                )
         if self.skip_unreadable and self.data != FOLDER:
             raise ConfigError(
                 f"skip_unreadable is true, but {self.data} has no files of single images; leave it out, or choose data {FOLDER}"

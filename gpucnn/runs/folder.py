@@ -36,7 +36,7 @@ from gpucnn.regular_file import read_regular
 from gpucnn.runs.exported_run import load_exported
 from gpucnn.runs.image_list import ENTRY, ImageList
 from gpucnn.runs.lock import NAME as LOCK
-from gpucnn.runs.lock import RunLock
+from gpucnn.runs.lock import LockOfAnother, RunLock
 from gpucnn.runs.network import COPY, OnnxCopy, build, is_onnx
 from gpucnn.runs.trained_run import TrainedRun, Weights
 from gpucnn.text import value_text
@@ -60,9 +60,11 @@ class RunFolder:
     the folder ready once for all of them. `images` are the files that the run which is written learns from, which its
     config's entry "images" names; None if its images are not files. `network` is the ONNX file that its model is of; None for
     a model by name.
+
+    - `is_written`: False for a process that has its run kept by another one, and reads alone: it needs no lock.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], is_written: bool = True) -> None:
         self.path = as_path(path, "RunFolder: path")
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / "metrics.jsonl"
@@ -72,7 +74,8 @@ class RunFolder:
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.summary_file = self.path / "summary.json"
         self.report_file = self.path / "report.html"
-        self.lock = RunLock(self.path)
+        self.is_written = is_written
+        self.lock = RunLock(self.path) if is_written else LockOfAnother(self.path)
         self.images: ImageList | None = None
         self.network: OnnxCopy | None = None
         self._is_ready = self._is_ours = False

@@ -118,6 +118,16 @@ class RunLock:
         self.release()
 
 
+class LockOfAnother(RunLock):
+    """The lock that another process of the same group has: nothing is taken, or given back."""
+
+    def acquire(self) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
 def _take(path: Path, own: Owner) -> None:
     """Make the file `path` tell of `own`. RunError if a process has it that may be running."""
     while not _create(path, own):

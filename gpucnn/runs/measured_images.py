@@ -16,7 +16,16 @@ from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.data.inspection import inspect
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.folder import RunFolder
-from gpucnn.runs.image_list import LEARNED, ImageList, check_there, file_names, files_in, fingerprints
+from gpucnn.runs.image_list import (
+    LEARNED,
+    ImageList,
+    StoredImage,
+    check_there,
+    file_names,
+    files_in,
+    fingerprints,
+    stored,
+)
 from gpucnn.runs.prepare import by_place
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text import counted, names_text
@@ -62,6 +71,7 @@ def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, p
             [file.path for file in inspect(place).unreadable] if config.get("skip_unreadable") else []
         )
         whole, notes = load_to_measure(place, part, size, mode or "rgb", trained.class_names, background, skip)
+        whole = whole.decoded_by(trained.decode)
         if skip:
             notes = (
                 *notes,
@@ -73,7 +83,7 @@ def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, p
         return measured._replace(notes=(*notes, *measured.notes)), place
     images = run.read_images(config) if name == FOLDER else None
     skip = () if images is None else images.unreadable(place)
-    splits = data.load(name, place, size, mode, background, skip)
+    splits = data.load(name, place, size, mode, background, skip).decoded_by(trained.decode)
     _check_same(splits.preprocess, preprocess, run, name)
     splits = relabelled(splits, trained.class_names, str(run.path))
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training
@@ -134,9 +144,8 @@ def other_images(run: ImageList | None, whole: ImageFolder, folder: Path, part: 
 
     `whole` has them, see `catalog.load_to_measure`. Raises RunError if there are none.
     """
-    paths = whole.paths
     learned = set() if run is None else run.digests(*LEARNED)
-    seen = np.array([digest in learned for _, digest in fingerprints(paths)])
+    seen = np.array([digest in learned for _, digest in fingerprints(stored(whole) or [])])
     places = np.flatnonzero(seen if part == "train" else ~seen)
     if not len(places):
         which = "none of its images is one" if part == "train" else "all of its images are ones"
@@ -199,7 +208,7 @@ def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
     return splits._replace(train=train, test=test, class_names=tuple(class_names))
 
 
-def _known(names: set[str], files: dict[str, Path], digests: set[str]) -> set[str]:
+def _known(names: set[str], files: dict[str, StoredImage], digests: set[str]) -> set[str]:
     """Those of the files `names` whose bytes are known."""
     ordered = sorted(names)
     found = fingerprints([files[name] for name in ordered])

@@ -8,9 +8,11 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from gpucnn import backend, data, models, optim
+from gpucnn.backend.group import Group
 from gpucnn.backend.memory import free_bytes
-from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, folder_of, read_larger
+from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, cache_notes, folder_of, read_larger
 from gpucnn.data.image_folder import whole_of
+from gpucnn.data.jpeg_decoders import PILLOW, SIMPLEJPEG, check_decoder, simplejpeg_version
 from gpucnn.data.normalization import Normalization
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
@@ -27,13 +29,14 @@ from gpucnn.runs.image_list import ALL, ENTRY, LEARNED, ImageList, files_in
 from gpucnn.runs.network import COPY, OnnxCopy, build, check_fits, image_size_of, is_onnx
 from gpucnn.runs.recipe import Photos, why
 from gpucnn.runs.transfer import freeze, learning, normalization_for, start_lines
-from gpucnn.runs.writers import CheckpointWriter, RunRecorder
+from gpucnn.runs.writers import CheckpointWriter, RunRecorder, Stopping
 from gpucnn.text import counted
 from gpucnn.training.callback import Callback
 from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
 from gpucnn.training.find_lr import FIND, RangeTest, find_lr
+from gpucnn.training.sharding import Sharding
 from gpucnn.training.trainer import Trainer
 
 EVALUATION_BATCH = 256
@@ -88,29 +91,40 @@ class PreparedRun:
             f"{config.optimizer}, {config.device})"
         )
 
-    def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
-        """A trainer of this run, to be asked for `config.epochs` epochs. ArgumentError for a callback with an unknown hook."""
+    def trainer(self, callbacks: Sequence[Callback] = (), group: Group | None = None) -> Trainer:
+        """A trainer of this run, to be asked for `config.epochs` epochs, on this process alone or as one of a `group`.
+
+        Raises ArgumentError for a callback with an unknown hook, and for more processes than `config.shards`.
+        """
         assert self.config.label_smoothing is not None
         return Trainer(
             self.model, self.optimizer, self.train_loader, None if self.val_loader else self.test_loader, self.schedule,
             callbacks, self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value,
             self.average, self.config.precision, "auto" if self.config.graph is None else self.config.graph, self.val_loader,
+            Sharding(self.config.shards, group),
         )  # fmt: skip
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:
         """What keeps the run in `folder`, and may end it early, as it is configured.
 
+        A folder that another process writes is left alone.
         Raises RunError if the folder cannot be written, LibraryError if a log needs a library that is not installed.
         """
+        if not folder.is_written:
+            return [Stopping(), *self._deciding()]
         config, description = self.config, self.description()
         folder.images, folder.network = self.images, self.network
-        return [
+        writers: list[Callback] = [
             RunRecorder(folder, description),
             FailureRecorder(folder, description),
             CheckpointWriter(folder, description, config.checkpoint_every, config.keep),
             *(LOGS[name](folder) for name in config.logs),
-            *([] if config.early_stopping is None else [EarlyStopping(config.early_stopping)]),
         ]
+        return [*writers, *self._deciding()]
+
+    def _deciding(self) -> list[Callback]:
+        """What ends the run early, if it is configured to."""
+        return [] if self.config.early_stopping is None else [EarlyStopping(self.config.early_stopping)]
 
     def final_scores(self, trainer: Trainer, folder: RunFolder) -> dict[str, float]:
         """What came of the run: "test_accuracy", "test_correct" and "test_total" of the weights that are its result.
@@ -118,6 +132,11 @@ class PreparedRun:
         Those in `folder` of the best epoch, if there are validation images, or early stopping; then "best_epoch" tells which
         it was, and "val_accuracy", ... what it was chosen by, if that was not the test set. Else those of the last epoch.
         """
+        group = trainer.sharding.group
+        found: dict[str, float] = group.gather(self._scores_in(folder, trainer) if group.rank == 0 else None)[0]
+        return found
+
+    def _scores_in(self, folder: RunFolder, trainer: Trainer) -> dict[str, float]:
         names = ("accuracy", "correct", "total")
         weights = folder.weights()
         if weights.name == LAST:
@@ -165,6 +184,11 @@ class PreparedRun:
         if trainer.batch or (trainer.epoch < self.length.epochs and not trainer.stop_reason):
             trainer.fit(self.length.epochs - trainer.epoch)
         scores = self.final_scores(trainer, folder)
+        if trainer.sharding.group.rank == 0:
+            self._write_end(trainer, folder, scores)
+        return scores
+
+    def _write_end(self, trainer: Trainer, folder: RunFolder, scores: dict[str, float]) -> None:
         folder.finish(
             {
                 **scores,
@@ -174,7 +198,6 @@ class PreparedRun:
                 "parameters": self.model.parameter_count(),
             }
         )
-        return scores
 
     def description(self) -> dict[str, Any]:
         """What config.json of the run's folder has: the configuration, and what the model needs to be built and fed again."""
@@ -184,7 +207,10 @@ class PreparedRun:
             "class_names": self.splits.class_names,
             **self.config.to_json(),
             **({} if self.images is None else {ENTRY: self.images.file_name}),
-            "versions": _versions_on(backend.choose_device(self.config.device).device),
+            "versions": {
+                **_versions_on(backend.choose_device(self.config.device).device),
+                **_decoder_version(self.config),
+            },
         }
 
 
@@ -276,6 +302,7 @@ def resolve(config: RunConfig, told: Callable[[int, int], None] | None = None) -
 def _seen(config: RunConfig, told: Callable[[int, int], None] | None) -> data.Inspection | None:
     """What there is in a folder of images. DataError for files that cannot be read, unless they are to be skipped."""
     backend.choose_device(config.device)  # what cannot be is told before images are decoded
+    check_decoder(config.decode)
     if config.data != FOLDER:
         return None
     seen = data.inspect(folder_of(config.data, config.data_dir), told)
@@ -330,6 +357,8 @@ def _build(
     splits = division.test(
         data.load(config.data, config.data_dir, config.image_size, config.mode, config.background, skip)
     )
+    if (config.decode, config.cache) != (PILLOW, None):
+        splits = splits.decoded_by(config.decode, config.cache)
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
@@ -360,6 +389,7 @@ def _build(
     sizes = [one.source_size for one in augment.augmentations if isinstance(one, data.RandomResizedCrop)]
     if size := max((size for size in sizes if size is not None), default=0):
         train_set = read_larger(train_set, size)
+    splits = splits._replace(notes=(*splits.notes, *cache_notes([train_set, val_set, splits.test])))
     train_loader = data.DataLoader(
         train_set,
         config.batch_size,
@@ -371,7 +401,7 @@ def _build(
         workers=config.workers,
         weights=data.class_weights(train_set.labels, train_set.num_classes) if config.balance else None,
     )
-    check_last_batch(model, train_loader)
+    check_last_batch(model, train_loader, shards=config.shards)
     optimizer = OPTIMIZERS.make(
         config.optimizer,
         parameters=learning(model, config),
@@ -467,6 +497,11 @@ def _versions_on(device: backend.Device) -> dict[str, str]:
         return {**versions(), "gpu": properties["name"].decode(), "cupy": str(device.xp.__version__)}
     compiler = {"llvmlite": importlib.metadata.version("llvmlite")} if ways.mode() == "jit" else {}
     return {**versions(), "cpu": ways.describe(), **compiler}
+
+
+def _decoder_version(config: RunConfig) -> dict[str, str]:
+    """Of a library beside Pillow that decodes images."""
+    return {SIMPLEJPEG: simplejpeg_version()} if config.decode == SIMPLEJPEG else {}
 
 
 def near(part: Part, device: backend.Device) -> Part:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gpucnn.backend.group import Group
 from gpucnn.data.catalog import FOLDER, folder_of
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.normalization import Normalization, as_normalization
@@ -22,7 +23,7 @@ from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
 from gpucnn.training.trainer_state import check_weights
 
-CHANGEABLE = ("epochs", "data_dir", "device", "workers", "checkpoint_every", "keep", "graph")
+CHANGEABLE = ("epochs", "data_dir", "device", "workers", "cache", "checkpoint_every", "keep", "graph")
 """The settings that may be others in a resumed run: they leave alone what has been trained already."""
 
 
@@ -35,13 +36,13 @@ class ResumedRun(NamedTuple):
     notes: tuple[str, ...]
     """What the user should know: checkpoints that were passed over, and why bits may differ."""
 
-    def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
-        """A trainer that stands where the run was, to be asked for `config.epochs - trainer.epoch` epochs.
+    def trainer(self, callbacks: Sequence[Callback] = (), group: Group | None = None) -> Trainer:
+        """A trainer that stands where the run was, to be asked for `config.epochs - trainer.epoch` epochs; see `PreparedRun.trainer`.
 
         `callbacks` must have those of `ready.callbacks(folder)` among them, in their order. Raises RunError if the state
         that was saved does not fit the run.
         """
-        trainer = self.ready.trainer(callbacks)
+        trainer = self.ready.trainer(callbacks, group)
         try:
             check_weights(trainer.model, self.checkpoint.arrays)
         except StateError as error:

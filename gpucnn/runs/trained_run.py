@@ -17,7 +17,8 @@ from gpucnn.data import Preprocess, read_image
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_file import AUTO, ImageSource, is_array, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
-from gpucnn.data.packs import images_of_packs
+from gpucnn.data.jpeg_decoders import PILLOW
+from gpucnn.data.tar_file import images_in_tars
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.html_fragments import Html, escaped, text_instead, titled
 from gpucnn.layers import Layer
@@ -157,6 +158,11 @@ class TrainedRun:
         """How the run was shown its images, unless another `background` is given."""
         return Shown(background or str(self.config.get("background", AUTO)), invert)
 
+    @property
+    def decode(self) -> str:
+        """What decoded the JPEGs that the run learned from, see `data.read_image`."""
+        return str(self.config.get("decode", PILLOW))
+
     def in_batches(self, images: Iterable[ImageSource], top: int, shown: Shown) -> Iterator[list[Seen | GpucnnError]]:
         """What the model sees in each image, batch by batch; of one that cannot be read, the error."""
         rest = iter(images)
@@ -171,7 +177,7 @@ class TrainedRun:
 
     def read(self, image: ImageSource, shown: Shown) -> np.ndarray:
         """A raw image (1, C, S, S), for `preprocess`. DataError or ArgumentError for what is no image."""
-        raw = read_image(image, self.preprocess, shown.background)
+        raw = read_image(image, self.preprocess, shown.background, self.decode)
         return self.preprocess.full_scale - raw if shown.invert else raw
 
     def _read_or_error(self, image: ImageSource, shown: Shown) -> np.ndarray | GpucnnError:
@@ -296,8 +302,8 @@ def _files_in(folder: Path) -> list[Path]:
             found = list_images(folder, timed)
         except OSError as error:
             raise cannot_be_listed(folder, error) from None
-    for path, problem in found.problems.items():
-        raise DataError(f"{path}: {problem}")
-    if images := found.images or images_of_packs(folder):
-        return images
+        for path, problem in found.problems.items():
+            raise DataError(f"{path}: {problem}")
+        if images := found.images or images_in_tars(folder, timed):
+            return images
     raise DataError(no_images_text(folder, found.left_out))

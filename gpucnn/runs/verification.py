@@ -40,8 +40,21 @@ IN_WORDS = {
 """What the arrays of a state are, by the beginning of their names."""
 
 
+class Sides(NamedTuple):
+    """What two runs that are compared are called."""
+
+    first: str
+    second: str
+    """As in "the first is 3 in one go, and 4 resumed"."""
+    first_run: str
+    second_run: str
+
+
+RESUMED = Sides("in one go", "resumed", "the uninterrupted run", "the resumed run")
+
+
 class Part(NamedTuple):
-    """Something that was compared, as the uninterrupted run has it."""
+    """Something that was compared, as the first run has it."""
 
     name: str
     arrays: int | None
@@ -79,10 +92,10 @@ def verify_resume(config: RunConfig, steps: int) -> Verification:
     with tempfile.TemporaryDirectory(prefix="gpucnn-verify-resume-") as place:
         whole, halves = RunFolder(Path(place, "whole")), RunFolder(Path(place, "halves"))
         try:
-            _train_until(ready.trainer([*ready.callbacks(whole), StopAt(2 * steps)]), ready)
+            train_until(ready.trainer([*ready.callbacks(whole), StopAt(2 * steps)]), ready)
             again = prepare(ready.config)
             trainer = again.trainer([*again.callbacks(halves), StopAt(steps)])
-            _train_until(trainer, again)
+            train_until(trainer, again)
             if trainer.stop_reason:
                 raise ArgumentError(
                     f"steps is {steps}, but training ended after {trainer.step}: {trainer.stop_reason}; give fewer"
@@ -93,11 +106,11 @@ def verify_resume(config: RunConfig, steps: int) -> Verification:
         return compare(whole, halves)
 
 
-def compare(whole: RunFolder, halves: RunFolder) -> Verification:
+def compare(whole: RunFolder, halves: RunFolder, sides: Sides = RESUMED) -> Verification:
     """The newest checkpoint, and the files, of two runs."""
     expected, found = whole.checkpoints.load(), halves.checkpoints.load()
     differences = [
-        *_array_differences(expected.arrays, found.arrays),
+        *_array_differences(expected.arrays, found.arrays, sides),
         *(f"{name} differs" for name, text in _texts(expected).items() if text != _texts(found)[name]),
         *(f"{name} differs" for name in FILES if _content(whole, name) != _content(halves, name)),
     ]
@@ -132,10 +145,10 @@ def main() -> None:
     run, step = sys.argv[1:]
     resumed = resume(run)
     ready = resumed.ready
-    _train_until(resumed.trainer([*ready.callbacks(resumed.folder), StopAt(int(step))]), ready)
+    train_until(resumed.trainer([*ready.callbacks(resumed.folder), StopAt(int(step))]), ready)
 
 
-def _train_until(trainer: Trainer, ready: PreparedRun) -> None:
+def train_until(trainer: Trainer, ready: PreparedRun) -> None:
     """Train until a StopAt, or until the run has finished."""
     with suppress(StopAt.Reached):
         trainer.fit(ready.length.epochs - trainer.epoch)
@@ -170,26 +183,29 @@ def _content(folder: RunFolder, name: str) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-def _array_differences(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> list[str]:
+def _array_differences(
+    expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], sides: Sides = RESUMED
+) -> list[str]:
     """What differs, array by array, weights first."""
     beginnings = list(IN_WORDS)
     names = sorted({*expected, *found}, key=lambda name: (beginnings.index(name.partition("/")[0]), name))
-    return [text for name in names if (text := _array_difference(name, expected.get(name), found.get(name)))]
+    return [text for name in names if (text := _array_difference(name, expected.get(name), found.get(name), sides))]
 
 
-def _array_difference(name: str, expected: Any, found: Any) -> str:
+def _array_difference(name: str, expected: Any, found: Any, sides: Sides) -> str:
     """How two arrays differ; empty if they do not, to the bit: NaN is equal to itself, 0 is not to -0."""
     if expected is None or found is None:
-        return f"{name} is missing in the {'resumed' if found is None else 'uninterrupted'} run"
+        return f"{name} is missing in {sides.second_run if found is None else sides.first_run}"
     if (expected.dtype, expected.shape) != (found.dtype, found.shape):
         kinds = (f"{array.dtype} of shape {shape_text(array.shape)}" for array in (expected, found))
-        return f"{name} is {' in one go, and '.join(kinds)} resumed"
+        return f"{name} is {f' {sides.first}, and '.join(kinds)} {sides.second}"
     if expected.tobytes() == found.tobytes():
         return ""
     as_bytes = (np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize) for array in (expected, found))
     places = np.flatnonzero(np.not_equal(*as_bytes).any(axis=1))
     values = (repr(array.reshape(-1)[places[0]].item()) for array in (expected, found))
-    return f"{name} differs in {len(places):,} of {expected.size:,} elements: the first is {' in one go, and '.join(values)} resumed"
+    both = f" {sides.first}, and ".join(values)
+    return f"{name} differs in {len(places):,} of {expected.size:,} elements: the first is {both} {sides.second}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from gpucnn.errors import Terminated
 from gpucnn.runs.folder import RunFolder
 from gpucnn.text import quoted
 from gpucnn.training.callback import Callback
+from gpucnn.training.sharding import Sharding
 from gpucnn.training.trainer import Trainer
 
 NOTHING_SAVED = "no checkpoint was saved"
@@ -51,7 +52,54 @@ class RunRecorder(_Writer):
         self.saved_epochs = len(trainer.history)
 
 
-class CheckpointWriter(_Writer):
+class Stopping(Callback):
+    """Has training end at the next savepoint after SIGTERM or Ctrl-C, on all processes of a group at the same one.
+
+    It ends with Terminated, or KeyboardInterrupt. A second Ctrl-C ends it at once. That holds while training runs in the main
+    thread, the only one that gets signals; one that the process ignores stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self._sharding: Sharding | None = None
+        self._earlier_handlers: dict[int, Any] = {}
+
+    @property
+    def saved(self) -> str:
+        """What is told of what was saved."""
+        return NOTHING_SAVED
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._sharding = trainer.sharding
+        trainer.sharding.signal = trainer.sharding.agreed = None
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                earlier = signal.getsignal(number)
+                if earlier is not signal.SIG_IGN:
+                    self._earlier_handlers[number] = signal.signal(number, self._handle)
+
+    def on_savepoint(self, trainer: Trainer) -> None:
+        asked = trainer.sharding.stop_signal  # looked at once: a signal that comes later is for the next step
+        self.save(trainer, asked is not None)
+        if asked is not None:
+            name, kind = ("SIGTERM", Terminated) if asked == signal.SIGTERM else ("Ctrl-C", KeyboardInterrupt)
+            raise kind(f"stopped by {name} after step {trainer.step}; {self.saved}")
+
+    def save(self, trainer: Trainer, is_asked: bool) -> None:
+        """Save the state, if it is to be; before training ends if it `is_asked` to."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        for number, handler in self._earlier_handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._earlier_handlers = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        assert self._sharding is not None
+        if number == signal.SIGINT and self._sharding.signal is not None:
+            raise KeyboardInterrupt(f"stopped by Ctrl-C at once; {self.saved}")
+        self._sharding.signal = number
+
+
+class CheckpointWriter(Stopping):
     """Saves the trainer's state in a run folder, so that whatever ends the process, little is lost.
 
     - `folder`: where the run is kept. `config`: what it was asked to do, JSON values, saved with each checkpoint.
@@ -70,34 +118,30 @@ class CheckpointWriter(_Writer):
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any], every: int = 0, keep: int = 2) -> None:
+        super().__init__()
         self.every = as_count(every, "every, the steps from checkpoint to checkpoint,", 0)
         self.keep = as_count(keep, "keep")
-        self._asked: int | None = None
-        self._earlier_handlers: dict[int, Any] = {}
         self._saved = NOTHING_SAVED
-        super().__init__(folder, config)
+        self._writer = _Writer(folder, config)
+        self.folder, self.config = folder, config
+
+    @property
+    def saved(self) -> str:
+        return self._saved
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        super().on_train_begin(trainer)
-        self._asked, self._saved = None, NOTHING_SAVED
+        self._writer.on_train_begin(trainer)
+        self._saved = NOTHING_SAVED
         if trainer.step and self.folder.checkpoints.last is not None:
             self._saved = self._tell(self.folder.checkpoints.last)
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                earlier = signal.getsignal(number)
-                if earlier is not signal.SIG_IGN:
-                    self._earlier_handlers[number] = signal.signal(number, self._handle)
+        super().on_train_begin(trainer)
 
-    def on_savepoint(self, trainer: Trainer) -> None:
-        asked = self._asked  # looked at once: a signal that comes later is for the next step
-        if asked is not None or self._is_due(trainer):
+    def save(self, trainer: Trainer, is_asked: bool) -> None:
+        if is_asked or self._is_due(trainer):
             arrays, values = trainer.state()
             if all(np.isfinite(arrays[f"model/{path}"]).all() for path, _ in trainer.model.named_parameters()):
                 path = self.folder.add_checkpoint(trainer.step, arrays, values, self.config, self.keep)
                 self._saved = self._tell(path)
-        if asked is not None:
-            name, kind = ("SIGTERM", Terminated) if asked == signal.SIGTERM else ("Ctrl-C", KeyboardInterrupt)
-            raise kind(f"stopped by {name} after step {trainer.step}; {self._saved}")
 
     def on_failure(self, trainer: Trainer) -> None:
         last = self.folder.checkpoints.last
@@ -111,10 +155,8 @@ class CheckpointWriter(_Writer):
             )
 
     def on_train_end(self, trainer: Trainer) -> None:
-        for number, handler in self._earlier_handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._earlier_handlers = {}
         super().on_train_end(trainer)
+        self._writer.on_train_end(trainer)
 
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.batch == 0:  # an epoch has ended
@@ -123,8 +165,3 @@ class CheckpointWriter(_Writer):
 
     def _tell(self, path: Path) -> str:
         return f"{path} is saved, go on with: gpucnn train --resume {quoted(self.folder.path)}"
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._asked is not None:
-            raise KeyboardInterrupt(f"stopped by Ctrl-C at once; {self._saved}")
-        self._asked = number

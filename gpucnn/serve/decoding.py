@@ -10,6 +10,7 @@ import numpy as np
 
 from gpucnn.data.image_kind import kind_of
 from gpucnn.data.image_metadata import without_metadata
+from gpucnn.data.jpeg_decoders import PILLOW
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.errors import GpucnnError
 from gpucnn.runs.trained_run import TrainedRun
@@ -96,12 +97,13 @@ class Decoder:
                     raise self._too_large(f"{image.width}x{image.height} pixels")
                 if pixels > most:
                     return None
-                if image.mode == self._mode and image.size == self._shape[:2] and not image.info:
+                decode = PILLOW if image.format == "PNG" else self.trained.decode
+                if decode == PILLOW and image.mode == self._mode and image.size == self._shape[:2] and not image.info:
                     return self._as_they_are(image)
                 if pixels <= SMALL_PIXELS:  # in the event loop, which must not wait
-                    return self.trained.read(image, self._shown)
+                    return self.trained.read(image if decode == PILLOW else content, self._shown)
                 with self._budget.taken(pixels), contextlib.closing(image):
-                    raw = self.trained.read(image, self._shown)
+                    raw = self.trained.read(image if decode == PILLOW else content, self._shown)
         if pixels > LARGE_PIXELS:
             _give_memory_back()
         return raw

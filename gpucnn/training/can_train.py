@@ -49,7 +49,7 @@ def check_last_batch(model: Layer, loader: DataLoader, can_drop: bool = True, sh
     if shards > 1:
         drop = ", or drop_last to leave the last batch out" if can_drop and alone == [len(loader) - 1] else ""
         raise ArgumentError(
-            f"batch {alone[0]} of an epoch has {counted(sizes[alone[0]], 'image')}, which in {shards} shards leave one alone: {reason}; "
+            f"batch {alone[0] + 1} of an epoch has {counted(sizes[alone[0]], 'image')}, which in {shards} shards leave one alone: {reason}; "
             f"use fewer shards or another batch_size{drop}"
         )
     if loader.batch_sampler is not None:

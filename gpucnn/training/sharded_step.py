@@ -1,15 +1,17 @@
 """One batch of a training that is cut into shards, which several processes share."""
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import Tensor
+from gpucnn.autograd import Tensor, watching_gradients
 from gpucnn.backend import Array, current, to_device, to_host
+from gpucnn.data import DataLoader
 from gpucnn.data.pieces import Pieces, cut
-from gpucnn.errors import TrainingError
+from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.functions.dropout import part_of_batch
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.training.finite_guard import FailedStep, failed_step
@@ -31,7 +33,8 @@ class ShardedStep(TrainingStep):
         payload                gradients, running statistics and sums: those of the whole batch, on every process
         guard, count, update   as in `TrainingStep`, on equal numbers everywhere
 
-    Each shard's forward and backward pass is recorded and replayed, on a GPU, too.
+    Each shard's forward and backward pass is recorded and replayed, on a GPU, too. On a CPU the replay stops where slices of
+    the payload are final, which are sent then, as without a recording. A CUDA graph is one launch, so there they follow it.
     """
 
     def __init__(self, trainer: Training, graph: Wanted, sharding: Sharding) -> None:
@@ -42,7 +45,9 @@ class ShardedStep(TrainingStep):
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
         """Of the batches of an epoch what this process computes."""
-        return self._trainer.train_loader.sharded(epoch, first, self._sharding.shards, self._sharding.own)
+        loader = self._trainer.train_loader
+        self._see_that_samples_are_alike(loader, epoch)
+        return loader.sharded(epoch, first, self._sharding.shards, self._sharding.own)
 
     def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
         """See `TrainingStep.run`; images and labels are whole, or `Pieces`. The logits are those of the own shards."""
@@ -53,11 +58,11 @@ class ShardedStep(TrainingStep):
         self.recorder.follow(trainer.model, trainer.optimizer)
         trainer.gradient_mean.follow(trainer.optimizer)
         part = Part(metrics, batch % trainer.accumulate == 0 or batch == len(trainer.train_loader))
-        self._payload.lay_out()
+        self._payload.lay_out(trainer.model, trainer.optimizer)
         before = ForwardState(trainer.model)
         logits = [self._shard(shard, images, labels, before) for shard in own]
-        self._after_forward(images.sizes)
         sums = self._payload.read(len(images))
+        self._after_forward(images.sizes)
         self._sharding.agree(bool(sums.terminated), bool(sums.interrupted))
         loss = self._tensor(sums.loss / sums.positions)
         trainer.loss = loss
@@ -75,6 +80,11 @@ class ShardedStep(TrainingStep):
         with current(trainer.device):
             joined = trainer.device.xp.concatenate(computed) if computed else trainer.device.xp.zeros((0, 0))
         return Outputs(loss, Tensor(joined))
+
+    def backward(self, loss: Tensor) -> None:
+        """The backward pass, while which the payload sends what is final."""
+        with watching_gradients(self._payload):
+            loss.backward()
 
     def failure(self, place: str, loss: float, images: Any, labels: Any, indices: np.ndarray) -> FailedStep:
         """The first shard that is not finite by itself, looked at on every process; the first of all, if each is finite."""
@@ -97,12 +107,14 @@ class ShardedStep(TrainingStep):
         """Compute a shard, and write what came of it; its logits, which a recording does not write over."""
         trainer, sharding = self._trainer, self._sharding
         asked = sharding.signal if shard == sharding.own[0] else None
-        signals = (int(asked == 15), int(asked == 2))
+        signals = (int(asked == signal.SIGTERM), int(asked == signal.SIGINT))
         if shard not in images.arrays:
-            self._payload.write(shard, 0, Sums(0, 0, 0, *signals))
+            self._payload.begin(shard, 0)
+            self._payload.write(Sums(0, 0, 0, *signals))
             return None
         own, right = images.arrays[shard], labels.arrays[shard]
         before.restore()
+        self._payload.begin(shard, len(own))
         with part_of_batch(sum(images.sizes[:shard]), len(own)):
             work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
             outputs = self.recorder.do(work, (own, right), trainer.device)
@@ -110,7 +122,7 @@ class ShardedStep(TrainingStep):
         self._scores.reset()
         self._scores.update(outputs.loss, outputs.logits, right)
         loss_sum, correct = (array.item() for array in self._scores.arrays())
-        self._payload.write(shard, len(own), Sums(loss_sum, correct, self._scores.total, *signals))
+        self._payload.write(Sums(loss_sum, correct, self._scores.total, *signals))
         with current(trainer.device):
             logits: Array = outputs.logits.array.copy()
         return logits
@@ -126,6 +138,19 @@ class ShardedStep(TrainingStep):
             if path in first:
                 layer.set_forward_state(first[path])
 
+    def _see_that_samples_are_alike(self, loader: DataLoader, epoch: int) -> None:
+        """ArgumentError that names a process whose epoch has other samples than the first one's."""
+        group = self._sharding.group
+        if group.size == 1:
+            return
+        digests = group.gather(hashlib.sha256(loader.indices(epoch).tobytes()).hexdigest())
+        for rank, one in enumerate(digests):
+            if one != digests[0]:
+                raise ArgumentError(
+                    f"DataLoader: epoch {epoch} has other samples on rank {rank} than on rank 0; give all processes the same data "
+                    f"and seed, and a sampler that is a function of the epoch"
+                )
+
     def _compare(self) -> None:
         """TrainingError that names the process whose parameters are not those of the first."""
         trainer, group = self._trainer, self._sharding.group
@@ -133,7 +158,7 @@ class ShardedStep(TrainingStep):
             return
         digest = hashlib.sha256()
         for buffer in trainer.optimizer.flat_buffers():
-            digest.update(to_host(buffer.data))
+            digest.update(to_host(buffer.data).tobytes())
         digests = group.gather(digest.hexdigest())
         for rank, one in enumerate(digests):
             if one != digests[0]:

@@ -6,7 +6,6 @@ from gpucnn.backend.group import Group, SingleProcess
 from gpucnn.checks import as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.optim.shard_sum import shards_of
-from gpucnn.text import counted
 
 
 class Sharding:
@@ -22,7 +21,7 @@ class Sharding:
         if self.shards < self.group.size:
             raise ArgumentError(
                 f"shards={shards} for {self.group.size} processes: each computes at least one shard of a batch; use shards="
-                f"{self.group.size} or more, or start {counted(self.shards, 'process', 'processes')}"
+                f"{self.group.size} or more, or start fewer processes"
             )
         self.signal: int | None = None
         """By which this process was asked to stop; set by who handles signals."""

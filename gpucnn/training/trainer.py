@@ -10,7 +10,7 @@ import numpy as np
 
 from gpucnn import backend
 from gpucnn.autograd import Tensor
-from gpucnn.backend import Array, Device
+from gpucnn.backend import Device
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
 from gpucnn.data.loader import check_loader

@@ -125,8 +125,12 @@ class TrainingStep:
         self._looked_at_state = True
         loss = F.cross_entropy(logits, labels, label_smoothing=trainer.label_smoothing)
         trainer.optimizer.zero_grad()
-        loss.backward()
+        self.backward(loss)
         return Outputs(loss, logits.detach())
+
+    def backward(self, loss: Tensor) -> None:
+        """The backward pass."""
+        loss.backward()
 
     def _computed(self, images: Array, labels: Array) -> Outputs:
         """The same, made again where a GPU's memory does not suffice. After a failure dropouts and buffers are as before."""

@@ -18,14 +18,22 @@ PATIENCE = 60
 
 
 class Wires:
-    """A queue from each rank to each other one."""
+    """A queue from each rank to each other one; what it carries has the number of the call that sent it."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.queues: list[list[SimpleQueue[Any]]] = [[SimpleQueue() for _ in range(size)] for _ in range(size)]
+        self.early: list[list[dict[int, Any]]] = [[{} for _ in range(size)] for _ in range(size)]
         self.is_cut = threading.Event()
 
-    def get(self, source: int, rank: int) -> Any:
+    def get(self, source: int, rank: int, number: int) -> Any:
+        early = self.early[source][rank]
+        while number not in early:
+            came, value = self.next(source, rank)
+            early[came] = value
+        return early.pop(number)
+
+    def next(self, source: int, rank: int) -> Any:
         for _ in range(PATIENCE * 20):
             try:
                 return self.queues[source][rank].get(timeout=0.05)
@@ -37,34 +45,39 @@ class Wires:
 
 class Transfers:
     def __init__(self, group: "ThreadGroup", received: Sequence[Array]) -> None:
-        self.group, self.received = group, received
+        self.group, self.received, self.number = group, received, group.number
+
+    def advance(self) -> None:
+        pass
 
     def wait(self) -> None:
         for source, place in enumerate(self.received):
             if place.size:
-                place[...] = self.group.wires.get(source, self.group.rank)
+                place[...] = self.group.wires.get(source, self.group.rank, self.number)
 
 
 class ThreadGroup:
     """A rank. What it sends is copied at `exchange`, and the copy spoilt arrays are sent from shows who touches them early."""
 
     def __init__(self, wires: Wires, rank: int) -> None:
-        self.wires, self.rank, self.size = wires, rank, wires.size
+        self.wires, self.rank, self.size, self.number = wires, rank, wires.size, 0
 
     def exchange(self, sent: Sequence[Array], received: Sequence[Array]) -> Transfers:
         assert len(sent) == len(received) == self.size
+        self.number += 1
         for target, array in enumerate(sent):
             assert array.flags.c_contiguous
             if array.size:
-                self.wires.queues[self.rank][target].put(np.array(to_host(array)))
+                self.wires.queues[self.rank][target].put((self.number, np.array(to_host(array))))
         for place in received:
             place[...] = 0  # what is used before it has come is wrong
         return Transfers(self, received)
 
     def gather(self, value: Any) -> list[Any]:
+        self.number += 1
         for target in range(self.size):
-            self.wires.queues[self.rank][target].put(copy.deepcopy(value))
-        return [self.wires.get(source, self.rank) for source in range(self.size)]
+            self.wires.queues[self.rank][target].put((self.number, copy.deepcopy(value)))
+        return [self.wires.get(source, self.rank, self.number) for source in range(self.size)]
 
     def abort(self, status: int) -> NoReturn:
         self.wires.is_cut.set()

@@ -24,7 +24,7 @@ def wait(self, trainer):
     if trainer.step == {step}:
         print("waiting", flush=True)
         until = time.monotonic() + {patience}
-        while self._asked is None and time.monotonic() < until:
+        while trainer.sharding.signal is None and time.monotonic() < until:
             time.sleep(0.001)
     on_savepoint(self, trainer)
 

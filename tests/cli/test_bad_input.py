@@ -77,6 +77,8 @@ TABLE: list[tuple[str, int, str]] = [
     ("data cifar10 --data-dir cifar", 1, "gpucnn data: cifar/data_batch_1.bin: "),
     ("data precious --json nowhere/x.json", 1, "gpucnn data: nowhere/x.json: cannot be written (no folder nowhere); make it first"),
     ("train --data precious --data-dir mnist", 1, "gpucnn train: data: precious is a folder of images, and mnist is given as the data set's folder, too; give one of them"),
+    ("train --data digits --decode simplejpeg", 1, "gpucnn train: decode is simplejpeg, but digits has no image files to decode; leave it out, or choose data folder"),
+    ("bench --workers 2", 1, "gpucnn bench: --workers 2 is for reading images: give --loading DIR, too"),
     ("train --data digits --skip-unreadable", 1, "gpucnn train: skip_unreadable is true, but digits has no files of single images; leave it out, or choose data folder"),
     ("train --data coco", 2, "gpucnn train: argument --data: unknown data set 'coco', expected one of digits, mnist, fashion-mnist, cifar10"),
     ("export", 2, "gpucnn export: the following arguments are required: RUN"),

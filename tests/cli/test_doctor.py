@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gpucnn.backend import ChosenDevice, Device
 from gpucnn.backend.diagnosis import Finding
 from gpucnn.cli import agree, doctor
 from gpucnn.cli.main import main
+from gpucnn.cli.processes import several
 from gpucnn.kernels import ways
 from tests.backend.fake_stack import WORKING_CUPY, run_with
 
@@ -147,3 +149,15 @@ def test_accelerate_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         assert (
             "NumPy's products: by Apple's Accelerate, which decides itself" in capsys.readouterr().out
         ) == accelerate
+
+
+def test_whether_several_processes_can_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py")
+    assert re.fullmatch(r".*mpiexec starts them, .*[MO].*\d+\.\d+.*", several())
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert several().startswith("none (--processes needs mpiexec, and there is none; on a cluster")
+    broken = tmp_path / "mpiexec"
+    broken.write_text("#!/bin/sh\necho 1 MPICH\necho 1 MPICH\n")
+    broken.chmod(0o755)
+    assert "do not go together (they do not know of each other); reinstall both" in several()

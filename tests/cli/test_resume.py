@@ -135,7 +135,7 @@ def test_other_settings_are_refused(options: str, named: str, capsys: pytest.Cap
     assert main(["train", "--resume", "run", *options.split()]) == 1
     assert capsys.readouterr().err == (
         f"gpucnn train: {named} would make another run of run; with --resume can be given --epochs, --data-dir, --device, "
-        "--workers, --checkpoint-every, --keep, --graph\n"
+        "--workers, --cache, --checkpoint-every, --keep, --graph\n"
     )
     assert contents(RunFolder("run")) == before
 

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ from PIL import Image
 
 from gpucnn import data, layers, optim
 from gpucnn.backend import choose_device, to_host
-from gpucnn.data import DataLoader, ImageFolder, image_folder, split
+from gpucnn.data import DataLoader, ImageFolder, split
+from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.image_folder import paths_of
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.training import Trainer
@@ -123,13 +123,13 @@ def test_large_images_are_averaged_and_small_ones_enlarged(tmp_path: Path) -> No
 def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills, from now on, with the name of every file that is decoded."""
     decoded: list[str] = []
-    decode = image_folder.decode_image
+    decode = ImageDecoder.__call__
 
-    def counting(path: Path, channels: int, **options: Any) -> Image.Image:
-        decoded.append(path.name)
-        return decode(path, channels, **options)
+    def counting(decoder: ImageDecoder, content: bytes, name: str) -> np.ndarray:
+        decoded.append(Path(name).name)
+        return decode(decoder, content, name)
 
-    monkeypatch.setattr(image_folder, "decode_image", counting)
+    monkeypatch.setattr(ImageDecoder, "__call__", counting)
     return decoded
 
 

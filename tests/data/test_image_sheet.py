@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from gpucnn import data
-from gpucnn.data import ArrayDataset, DataLoader, Subset, image_folder
+from gpucnn.data import ArrayDataset, DataLoader, Subset
+from gpucnn.data.image_decoder import ImageDecoder
 from tests.backends import Backend
 from tests.html_page import Page
 
@@ -94,13 +95,13 @@ def test_a_folder_is_read_no_further_than_it_is_shown(tmp_path: Path, monkeypatc
         (tmp_path / f"class '{place % 2}'").mkdir(exist_ok=True)
         Image.new("RGB", (9, 7), (place, 0, 0)).save(tmp_path / f"class '{place % 2}'" / f"{place:02}.png")
     read: list[Path] = []
-    decode = image_folder.decode_image
+    decode = ImageDecoder.__call__
 
-    def note(path: Path, *given: Any, **named: Any) -> Any:
-        read.append(path)
-        return decode(path, *given, **named)
+    def note(decoder: ImageDecoder, content: bytes, name: str) -> np.ndarray:
+        read.append(Path(name))
+        return decode(decoder, content, name)
 
-    monkeypatch.setattr(image_folder, "decode_image", note)
+    monkeypatch.setattr(ImageDecoder, "__call__", note)
     folder = data.ImageFolder(tmp_path, 4)
     shown = page(folder)
     assert (len(read), len(set(read))) == (16, 16)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from gpucnn import data, regular_file
-from gpucnn.data import inspection, inspection_memory
+from gpucnn.data import image_file, inspection, inspection_memory
 from gpucnn.errors import ArgumentError, DataError
 from tests.data.image_files import pillow_heif, save, write_two_classes
 
@@ -236,6 +236,7 @@ def test_a_lack_of_memory_says_nothing_of_a_file(tmp_path: Path, monkeypatch: py
         return loaded(image)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    monkeypatch.setattr(image_file, "plain_image", lambda content: None)
     with pytest.raises(MemoryError, match="no more"):
         data.inspect(tmp_path)
 

@@ -31,6 +31,7 @@ from gpucnn.kernels.linear import linear_gradients
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
 from gpucnn.kernels.preprocess import Preparation, preprocess
 from gpucnn.kernels.scores import Counts, count_scores
+from gpucnn.kernels.tree_sum import tree_sum
 from gpucnn.kernels.update import (
     AdagradSettings,
     AdamSettings,
@@ -763,6 +764,34 @@ def check_dropout(backend: Backend, dtype: type) -> None:
     assert dropout(backend.array(np.ones((0, 3), dtype)), 0.5, stream).shape == (0, 3)
 
 
+TREES = {
+    (0,): "a",
+    (0, 1): "a+b",
+    (0, 1, 1): "(a+b)+c",
+    (0, 0, 2): "a+(b+c)",
+    (0, 1, 0, 2): "(a+b)+(c+d)",
+    (0, 0, 0, 3): "a+(b+(c+d))",
+    (0, 1, 0, 2, 0, 1, 2): "((a+b)+(c+d))+((e+f)+g)",
+}
+"""How often sums are added, and what comes of it."""
+
+
+def check_tree_sum(backend: Backend, dtype: type) -> None:
+    for (merges, sum_by_hand), size, blocks in itertools.product(TREES.items(), (0, 1, 613), (1, 50)):
+        rows = draw(dtype, len(merges), size + 5)
+        rows *= 10.0 ** np.random.default_rng(size).integers(-3, 4, rows.shape)  # no two orders give the same
+        assert np.isfinite(rows).all()
+        expected = eval(sum_by_hand, dict(zip("abcdefg", rows, strict=False)))[2 : 2 + size]
+        given = backend.array(rows)
+        with few_blocks(blocks):
+            found = tree_sum(given, backend.array(np.array(merges, np.uint8)), slice(2, 2 + size))
+        assert host(found).tobytes() == expected.tobytes(), sum_by_hand
+        beyond = host(given)[0, [0, 1, *range(2 + size, size + 5)]]
+        assert beyond.tobytes() == rows[0, [0, 1, *range(2 + size, size + 5)]].tobytes(), "other columns stay"
+    order = np.array([[1e30], [-1e30], [1.0]], dtype)
+    assert host(tree_sum(backend.array(order), backend.array(np.array([0, 1, 1], np.uint8)), slice(0, 1))) == 1
+
+
 CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "adagrad.cu": check_adagrad,
     "adam.cu": check_adam,
@@ -785,4 +814,5 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "rmsprop.cu": check_rmsprop,
     "scores.cu": check_scores,
     "sgd.cu": check_sgd,
+    "tree_sum.cu": check_tree_sum,
 }

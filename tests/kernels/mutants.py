@@ -255,6 +255,19 @@ MUTANTS = [
     Mutant("kernel.py", "constexpr int {name} = {value}", "constexpr int {name} = 1"),
     Mutant("launch.py", "index, constants), device", "index), device"),
     Mutant("launch.py", "[kernel, variant] = module", "[kernel, variant[:2]] = module"),
+    Mutant("tree_sum.cu", "waiting[--top] + sum", "sum"),
+    Mutant("tree_sum.cu", "waiting[--top] + sum", "waiting[0] + sum"),
+    Mutant("tree_sum.cu", "merges[row]; merge > 0", "merges[row]; merge > 1"),
+    Mutant("tree_sum.cu", "int merge = merges[row]", "int merge = row > 0"),
+    Mutant("tree_sum.cu", "i = start + blockIdx.x", "i = blockIdx.x"),
+    Mutant("tree_sum.cu", "i < stop", "i <= stop"),
+    Mutant("tree_sum.cu", "i += threads", "i += threads + 1"),
+    Mutant("tree_sum.cu", "rows[row * width + i]", "rows[row * (stop - start) + i]"),
+    Mutant("tree_sum.py", "columns.start, columns.stop)\n", "0, columns.stop)\n"),
+    Mutant("tree_sum.py", "if count > 1:", "if count > 2:"),
+    Mutant("tree_sum.py", "waiting[-1] += right", "waiting[0] += right"),
+    Mutant("tree_sum.py", "for _ in range(merged):", "for _ in range(min(merged, 1)):"),
+    Mutant("tree_sum.py", "waiting.append(row[columns])", "waiting.append(row[columns].copy())"),
     # How the newest kernels are called, and their plain ways.
     Mutant("scores.py", "labels.astype(np.int64, copy=False)", "labels.astype(np.int32)"),
     Mutant("scores.py", "(labels, None) if narrow else (None, labels)", "(None, labels) if narrow else (labels, None)"),
@@ -289,6 +302,7 @@ CONTRACT = "tests/kernels/test_contracts.py::test_contract[{}-{}-{}]"
 CALLED = {
     "scores.py": ["scores.cu"],
     "preprocess.py": ["preprocess.cu"],
+    "tree_sum.py": ["tree_sum.cu"],
     "gradients/cuda.py": ["finite.cu", "norm.cu", "mean.cu"],
     "gradients/plain.py": ["finite.cu", "norm.cu", "mean.cu"],
 }

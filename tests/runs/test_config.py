@@ -18,9 +18,9 @@ FULL = RunConfig(
     model="resnet20", data="folder", data_dir="some where/ünï", image_size=36, mode="grey", background="white", augment=("flip:0.25", "shift:4,reflect"),
     normalize=True, batch_size=17, epochs=123, optimizer="adam:betas=0.8/0.95", lr=0.1 + 0.2, weight_decay=1e-300,
     decay_vectors=False, schedule="multi_step:30/60,factor=0.3", warmup=2.5, label_smoothing=1 / 3, clip_norm=1e22,
-    accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
+    shards=3, accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
     logs=("tensorboard", "csv"), mix="cutmix:0.5", balance=True, validation=0.1, workers=3,
-    drop_last=True, precision="tf32", graph=True, skip_unreadable=True, weights="some where/r20.pth", freeze=2,
+    drop_last=True, precision="tf32", graph=True, skip_unreadable=True, decode="pillow-draft", cache="fast disk", weights="some where/r20.pth", freeze=2,
     backbone_lr=0.1,
 )  # fmt: skip
 

@@ -64,6 +64,13 @@ class Call(NamedTuple):
     scratch: int
 
 
+class Pause(NamedTuple):
+    """A place in the list where Python does something in each replay."""
+
+    place: int
+    action: Callable[[], None]
+
+
 class Use(NamedTuple):
     """An array that a call works on: as what, where it lies, and whether it is written."""
 
@@ -79,6 +86,7 @@ class CallList:
     def __init__(self, recorder: "Recorder") -> None:
         self.recorder = recorder  # with all memory whose addresses stand in the tables
         self._calls = machine_array("q", recorder.calls)
+        self._pauses = recorder.pauses
         self._most_parts, self._fed = recorder.most_parts, recorder.fed
         self._scratch = np.empty(max(1, recorder.scratch), np.float32)
 
@@ -104,7 +112,7 @@ class CallList:
             _shift(state)
             recorder.spoil()
             calls = cls(recorder)
-            calls.replay()
+            calls._replay([])
             _compare(found, expected)
         finally:
             _restore(state, before)
@@ -112,12 +120,22 @@ class CallList:
         return calls, result
 
     def replay(self) -> None:
-        """Do the step, with what it is fed now. Ctrl-C comes out when it is done."""
+        """Do the step, with what it is fed now. Ctrl-C comes out when it is done, or at a pause."""
+        self._replay(self._pauses)
+
+    def _replay(self, pauses: "Sequence[Pause]") -> None:
         from gpucnn.kernels.compiler.dispatch import dispatcher  # which imports llvmlite
 
         for fed in self._fed:
             fed.fill()
-        dispatcher().go_through(self._calls, self._most_parts, self._scratch)
+        start = 0
+        for pause in pauses:
+            if start < pause.place:
+                dispatcher().go_through(self._calls[start : pause.place], self._most_parts, self._scratch)
+            start = pause.place
+            pause.action()
+        rest = self._calls[start:] if start else self._calls
+        dispatcher().go_through(rest, self._most_parts, self._scratch)
 
     def calling(self, function: int) -> "CallList":
         """The same list, but each call is one of `function`. One that does nothing shows what a replay takes beside its loops."""
@@ -132,6 +150,7 @@ class Recorder:
 
     def __init__(self, state: Sequence[np.ndarray]) -> None:
         self.calls: list[int] = []
+        self.pauses: list[Pause] = []
         self.fed: list[_Fed] = []
         self.most_parts = self.scratch = 0
         self.memory = OwnMemory()
@@ -160,6 +179,10 @@ class Recorder:
         self.fed.append(fed)
         self._known.add(*_span(fed.array))
         return fed.array
+
+    def pause(self, action: Callable[[], None]) -> None:
+        """Have `action` done here in each replay, but not now, as what is recorded is no real step. It changes no array of it."""
+        self.pauses.append(Pause(len(self.calls), action))
 
     def note(self, call: "Call", uses: "Iterable[Use]") -> None:
         """A call of a loop, and the arrays whose addresses stand in its table."""
