@@ -765,7 +765,13 @@ def test_the_compiler_names_file_and_line(source: Path) -> None:
 
 # The package's own kernels.
 
-for module in ("functions", "optim", "kernels.preprocess", "kernels.scores"):  # which register all of them
+for module in (
+    "functions",
+    "optim",
+    "kernels.preprocess",
+    "kernels.scores",
+    "kernels.tree_sum",
+):  # which register all of them
     importlib.import_module(f"gpucnn.{module}")
 FOLDER = Path(launch.__file__).parent
 FUNCTION = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)')

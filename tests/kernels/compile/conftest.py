@@ -8,7 +8,13 @@ import pytest
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources, find_library
 from gpucnn.testing.sass import find_disassembler
 
-for package in ("functions", "optim", "kernels.preprocess", "kernels.scores"):  # with all that tells KERNELS of its own
+for package in (
+    "functions",
+    "optim",
+    "kernels.preprocess",
+    "kernels.scores",
+    "kernels.tree_sum",
+):  # with all that tells KERNELS of its own
     importlib.import_module(f"gpucnn.{package}")
 
 TABLE = pytest.StashKey[dict[tuple[str, str], list[Resources]]]()
