@@ -77,15 +77,11 @@ class TimedCalls:
             raise error
         return answer  # type: ignore[no-any-return]
 
-    def read_each(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        other: Callable[[str | os.PathLike[str]], bytes | None] = lambda _: None,
-    ) -> Iterator[bytes]:
-        """The contents of regular files, each as `read_regular` has it; or what `other` gives for a path, if that is not None."""
+    def read_each(self, paths: Sequence[str | os.PathLike[str]]) -> Iterator[bytes]:
+        """The contents of regular files, each as `read_regular` has it."""
         for start in range(0, len(paths), AT_ONCE):
             some = paths[start : start + AT_ONCE]
-            for content in self(some[0], functools.partial(self._read_some, some, other)):
+            for content in self(some[0], functools.partial(self._read_some, some)):
                 if isinstance(content, OSError):
                     raise content
                 yield content
@@ -103,18 +99,12 @@ class TimedCalls:
             except BaseException as error:
                 self._answers.put((None, error))
 
-    def _read_some(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        other: Callable[[str | os.PathLike[str]], bytes | None],
-    ) -> list[bytes | OSError]:
+    def _read_some(self, paths: Sequence[str | os.PathLike[str]]) -> list[bytes | OSError]:
         """As many as can be read: what comes after an error is not asked for."""
         contents: list[bytes | OSError] = []
         for path in paths:
             try:
-                self._progress += 1
-                found = other(path)
-                contents.append(self._read(path) if found is None else found)
+                contents.append(self._read(path))
             except OSError as error:
                 return [*contents, error]
         return contents

@@ -10,7 +10,7 @@ from pathlib import Path
 from gpucnn.cli.arguments import choice
 from gpucnn.data.image_file import BACKGROUNDS
 from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
-from gpucnn.data.packs import images_of_packs
+from gpucnn.data.tar_file import images_in_tars
 from gpucnn.regular_file import TimedCalls
 
 
@@ -50,10 +50,9 @@ def found_images(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Count
                     problems[path] = str(cannot_be_listed(Path(path), error))
                 files.append(path)
                 continue
-            if not (found.images or found.problems):
-                if in_packs := images_of_packs(Path(path)):
-                    files += [str(file) for file in in_packs]
-                    continue
+            if not (found.images or found.problems) and (in_tars := images_in_tars(Path(path), timed)):
+                files += map(str, in_tars)
+                continue
             named = {file: os.path.join(path, file.relative_to(path)) for file in (*found.images, *found.problems)}
             problems |= {named[file]: f"{named[file]}: {problem}" for file, problem in found.problems.items()}
             if named:

@@ -13,13 +13,15 @@ from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.class_images import class_images
 from gpucnn.data.dataset import Dataset
-from gpucnn.data.folder_notes import notes_on_parts, notes_on_split, notes_on_whole
+from gpucnn.data.folder_notes import notes_on_parts, notes_on_shards, notes_on_split, notes_on_whole
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.layout import Arrays
+from gpucnn.data.packed import Packed, find_packed
 from gpucnn.data.preprocess import Preprocess
+from gpucnn.data.shard_files import Shards
 from gpucnn.data.split import split
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -222,7 +224,7 @@ def load(
     by default data/NAME, and the digits need none. That of the data set "folder" holds a folder of
     images for each class, CLASS, and then about a fifth of the images of each class is for testing, by their names, see
     `split`; or train/CLASS and test/CLASS, and perhaps val/CLASS, which is `validation`. With train and val alone, val is what is
-    tested with. These may be called Training, valid, test_set, ..., see `part_names.NAMES`. It needs an `image_size`, and
+    tested with. These may be called Training, valid, test_set, ..., see `folder_parts.NAMES`. It needs an `image_size`, and
     has a `mode`, "rgb" (default) or "grey", and a `background`, see `ImageFolder`. What is at the paths `skip`, e.g. those that
     `inspect` finds unreadable, is passed over, as if it were not there.
 
@@ -262,6 +264,9 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
     if image_size is None:
         raise ArgumentError("image_size: the images of a folder may have any; give the one to bring them to, e.g. 32")
 
+    if (packed := find_packed(folder)) is not None:
+        return _load_packed(folder, packed, image_size, mode, background, skip)
+
     def images_in(place: Path, class_names: Sequence[str] | None = None) -> ImageFolder:
         return ImageFolder(
             class_images(place, class_names).without(skip, may_be_empty=class_names is not None),
@@ -293,6 +298,32 @@ def _load_folder(folder: Path, image_size: int | None, mode: str, background: st
     return Splits(train, test, known.class_names, known.preprocess, notes, validation)
 
 
+def _load_packed(
+    folder: Path, packed: Packed, image_size: int, mode: str, background: str, skip: Collection[Path]
+) -> Splits:
+    def images_in(files: Sequence[Path], class_names: Sequence[str] | None = None) -> ImageFolder:
+        return packed.kind(Shards(files, skip), image_size, mode, class_names=class_names, background=background)
+
+    train: Part
+    test: Part
+    validation: Part | None = None
+    if packed.test:
+        known = train = images_in(packed.train)
+        parts = {"train": known, "test": images_in(packed.test, known.class_names)}
+        if packed.validation:
+            validation = parts["validation"] = images_in(packed.validation, known.class_names)
+        test, notes = parts["test"], notes_on_shards(parts)
+    else:
+        known = images_in(packed.train)
+        train, test = split(known, 1 - TEST_SHARE)
+        notes = (*known.notes, *notes_on_split(known, train, test))
+    for part in (train, validation, test):
+        if part is not None and len(part) == 0:
+            raise DataError(f"{folder}: no images to {'learn from' if part is train else 'measure with'}; add some")
+    assert isinstance(known.preprocess, Preprocess), "its own, as none was given"
+    return Splits(train, test, known.class_names, known.preprocess, (*packed.notes, *notes), validation)
+
+
 def load_to_measure(
     folder: Path,
     part: str,
@@ -309,6 +340,12 @@ def load_to_measure(
 
     Raises DataError for folders that are not classes, and if there are no images.
     """
+    if (packed := find_packed(folder)) is not None:
+        files = packed.test if part == "test" and packed.test else packed.train
+        images = packed.kind(Shards(files, skip), image_size, mode, class_names=class_names, background=background)
+        if len(images) == 0:
+            raise DataError(f"{folder}: no images in it to measure with; add some")
+        return images, (*packed.notes, *notes_on_shards({part: images}))
     parts = find_parts(folder)
     place = folder if parts is None else parts.train if part == "train" else parts.test
     found = class_images(place, class_names).without(skip, may_be_empty=True)

@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpucnn.data.class_folders import check_names, class_folders, comparable
+from gpucnn.data.class_folders import class_folders, comparable
 from gpucnn.data.folder_parts import LAYOUTS, parts_among
 from gpucnn.data.image_kind import suffixes
-from gpucnn.data.image_listing import BESIDE, cannot_be_listed, left_out_text, list_images
-from gpucnn.data.packs import entries_of, is_of_packs, packed_images, packs_in
+from gpucnn.data.image_listing import BESIDE, cannot_be_listed, entries, left_out_text, list_images
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text
@@ -63,12 +62,7 @@ def class_images(folder: Path, class_names: Sequence[str] | None) -> ClassImages
     """
     with TimedCalls() as timed:
         try:
-            inside = entries_of(folder, timed)
-            if packs := packs_in(folder, inside):
-                files, left_out = packed_images(folder, packs, class_names, timed)
-                check_names(folder, list(files), "give the class another name")
-                left_out.update(entry.label for entry in inside if not is_of_packs(entry))
-                return ClassImages(folder, files, left_out, {})
+            inside = entries(folder, timed)
             folders = class_folders(folder, inside, class_names, timed)
         except (FileNotFoundError, NotADirectoryError):
             what = "a file, not a folder" if folder.is_file() else "no such folder"

@@ -1,15 +1,14 @@
 """What should be known of a folder of images before it is trained on: what was left out, and what its parts lack."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gpucnn.backend import to_host
 from gpucnn.data.dataset import Dataset
-from gpucnn.data.folder_parts import FolderParts
+from gpucnn.data.folder_parts import FolderParts, part_of
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_listing import left_out_text
-from gpucnn.data.part_names import part_of
 from gpucnn.text import names_text
 
 
@@ -27,6 +26,15 @@ def notes_on_parts(parts: FolderParts, images: Sequence[ImageFolder]) -> tuple[s
     if alone := _of_count(1, images[0], images[0].class_names):
         lines.append(f"{names[0]} has only one image of {alone}")
     return tuple(line for line in lines if line)
+
+
+def notes_on_shards(parts: Mapping[str, ImageFolder]) -> tuple[str, ...]:
+    """The lines about the parts of a data set that is in a few large files."""
+    lines = [line for images in parts.values() for line in images.notes]
+    for part, images in parts.items():
+        if missing := _of_count(0, images, images.class_names):
+            lines.append(f"{part} has no images of {missing}")
+    return tuple(lines)
 
 
 def notes_on_whole(images: ImageFolder) -> tuple[str, ...]:

@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.data.image_listing import BESIDE, Entry, cannot_be_listed, entries
-from gpucnn.data.packs import entries_of, group_of, is_group, is_of_packs, packs_in
-from gpucnn.data.part_names import NAMES, PART_OF, part_of
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text
 
+NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""What each part may be called, in any case, and with "set", "data" or "images" behind it."""
+
 RATHER_CLASSES = ("valid", "dev", "eval", "evaluation")
 """Beside others and without a part to train on, as in valid and invalid."""
+
+_PART_OF = {name: part for part, called in NAMES.items() for name in called}
 
 LAYOUTS = (
     "folders are read as DIR/CLASS/*.png, or as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, with DIR/val/CLASS/*.png if "
@@ -34,10 +41,16 @@ class FolderParts(NamedTuple):
     """The files beside them, by kind."""
 
 
+def part_of(name: str) -> str | None:
+    """The part that a folder of this name is: "train", "validation" or "test"; None for none of them."""
+    core = re.sub(r"[\W_]+", "", name.casefold())
+    return _PART_OF.get(core) or _PART_OF.get(re.sub(r"(set|data|images)$", "", core))
+
+
 def parts_among(names: Sequence[str]) -> list[str]:
     """Those of `names` with a part's name as one of their words, if they are of two parts or more, as seg_train and seg_test."""
     found = {
-        name: {PART_OF[word] for word in re.split(r"[\W_\d]+", name.casefold()) if word in PART_OF}
+        name: {_PART_OF[word] for word in re.split(r"[\W_\d]+", name.casefold()) if word in _PART_OF}
         | ({part} if (part := part_of(name)) else set())
         for name in names
     }
@@ -53,7 +66,7 @@ def find_parts(folder: Path) -> FolderParts | None:
     """
     with TimedCalls() as timed:
         try:
-            inside = entries_of(folder, timed)
+            inside = entries(folder, timed)
         except TimeoutError as error:
             raise cannot_be_listed(folder, error) from None
         except OSError:
@@ -74,20 +87,7 @@ def find_parts(folder: Path) -> FolderParts | None:
                     f"{folder}: has class folders in {alone.name}, but no folder {other}; add {folder / other}, or give "
                     f"{alone}, of whose images a fifth is then for testing; or rename it, if it is a class"
                 )
-        return None if is_group(folder) else _groups(folder, inside)
-
-
-def _groups(folder: Path, inside: Sequence[Entry]) -> FolderParts | None:
-    """The parts that the packs in `folder` are of, by how their names begin; None if they are of one."""
-    packs = packs_in(folder, inside)
-    groups = [Entry(folder / group, "folder") for group in sorted({group_of(pack.name) for pack in packs})]
-    train, validation, test = (_chosen(folder, part, groups) for part in NAMES)
-    measured = [part for part in (test, validation) if part is not None]
-    if train is None or not measured:
-        return None
-    beside = [group.name for group in groups if group.path not in (train, *measured)]
-    files = Counter(entry.label for entry in inside if not entry.is_folder and not is_of_packs(entry))
-    return FolderParts(train, measured[0], measured[1] if len(measured) > 1 else None, beside, files)
+    return None
 
 
 def _listed(folder: Path, timed: TimedCalls) -> list[Entry]:

@@ -16,10 +16,10 @@ from gpucnn.data.image_kind import kind_of, reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
 from gpucnn.data.jpeg_decoders import DECODERS, PILLOW, check_decoder
 from gpucnn.data.npz import read_npy
-from gpucnn.data.packs import read_image_file
 from gpucnn.data.plain_image import JPEG, plain_image
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.data.tar_file import read_file_or_member
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.text import shape_text, value_text
 
@@ -69,7 +69,7 @@ def decode_image(
     channels: int,
     *,
     background: str = AUTO,
-    read: Callable[[Path], bytes] = read_image_file,
+    read: Callable[[Path], bytes] = read_file_or_member,
     decode: str = PILLOW,
     least: int = 0,
 ) -> "Image.Image":

@@ -6,7 +6,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,8 +23,8 @@ from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.data.jpeg_decoders import PILLOW
-from gpucnn.data.packs import file_of, name_below, read_each
 from gpucnn.data.preprocess import Preprocess
+from gpucnn.data.shard_files import Shards
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
@@ -36,7 +37,7 @@ PUT_BACK = "put it back whole, or start again without it"
 
 
 class ImageFolder:
-    """The images in `folder`, one folder a class: folder/cat/1.png, folder/dog/1.jpg, ...; or in tars, as WebDataset lays them out.
+    """The images in `folder`, one folder a class: folder/cat/1.png, folder/dog/1.jpg, ...
 
     Each is turned upright as its EXIF data says, made RGB or grey, resized so that its shorter side is `image_size`, and
     cropped to the square in its middle. Files are read when their images are first asked for, and decoded images kept as
@@ -53,10 +54,6 @@ class ImageFolder:
     - `background`: what is behind the transparent parts of an image: "white", "black", or "auto", white where most of what
       is to be seen is dark, else black.
 
-    A tar has KEY.png with KEY.cls, a class's number or name, or cat/1.png alone; `classes.txt` beside the tars names the classes
-    of numbers. An image there has the path of the tar and its name in it, as in train-0.tar/cat/1.png. A tar is looked through
-    once, and what is where is kept in a file beside it; then its images are read one by one, in any order.
-
     `paths` has the files, those in folders within a class folder, too, sorted within each class; `labels` int64 (N,) has
     their classes. `dataset[5]` is one (image, label), `dataset[indices]` a batch of them. Left out are hidden files, those
     without the suffix of an image that Pillow reads here (PNG, JPEG, GIF, BMP, WebP, TIFF, PPM, PGM, PBM, AVIF and, with
@@ -68,9 +65,12 @@ class ImageFolder:
     with its name. It can be copied and pickled; a pickle is without the decoded images.
     """
 
+    notes: tuple[str, ...] = ()
+    """What whoever uses the images should know."""
+
     def __init__(
         self,
-        folder: str | os.PathLike[str] | ClassImages,
+        folder: str | os.PathLike[str] | ClassImages | Shards,
         image_size: int,
         mode: str = "rgb",
         preprocess: Callable[[Array], Array] | None = None,
@@ -85,12 +85,7 @@ class ImageFolder:
         if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
             raise ArgumentError(f"ImageFolder: class_names must be a list of names, got {value_text(class_names)}")
         channels, size = CHANNELS[as_choice(mode, "mode", CHANNELS)], as_count(image_size, "image_size")
-        found = folder if isinstance(folder, ClassImages) else class_images(as_path(folder, "folder"), class_names)
-        for path, problem in found.problems.items():
-            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
-        self.folder, self.paths, self.left_out = found.folder, found.paths, found.left_out
-        self.class_names = tuple(found.files)
-        self.labels: Array = np.repeat(np.arange(self.num_classes), [len(paths) for paths in found.files.values()])
+        self._find(folder, class_names)
         self.preprocess = preprocess or Preprocess(channels, size, size, 255, "crop")
         self.background = as_choice(background, "background", BACKGROUNDS)
         self._device = Device()
@@ -102,6 +97,15 @@ class ImageFolder:
         self._cache_bytes = int(cache_bytes)
         cached = min(len(self), self._cache_bytes // (channels * size * size))
         self._decoded = _DecodedImages(len(self), cached, self._shape)
+
+    def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
+        """Where the images are, and their classes."""
+        found = folder if isinstance(folder, ClassImages) else class_images(as_path(folder, "folder"), class_names)
+        for path, problem in found.problems.items():
+            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
+        self.folder, self.paths, self.left_out = found.folder, found.paths, found.left_out
+        self.class_names = tuple(found.files)
+        self.labels: Array = np.repeat(np.arange(self.num_classes), [len(paths) for paths in found.files.values()])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -120,13 +124,18 @@ class ImageFolder:
         return len(self.class_names)
 
     @property
-    def packs(self) -> np.ndarray | None:
-        """The number of the tar that each image is in, int64 (N,); None if each has a file of its own."""
-        files = [file_of(path) for path in self.paths]
-        if list(self.paths) == files:
-            return None
-        numbers = {file: number for number, file in enumerate(sorted(set(files)))}
-        return np.array([numbers[file] for file in files], np.int64)
+    def names(self) -> tuple[str, ...]:
+        """What each image is called, as "class/name"."""
+        return tuple(path.relative_to(self.folder).as_posix() for path in self.paths)
+
+    def contents(self, indices: np.ndarray) -> Generator[bytes]:
+        """The files of the images at `indices` (B,), as they are. OSError or DataError for one that cannot be read."""
+        with TimedCalls() as timed:
+            yield from timed.read_each([self.paths[index] for index in indices])
+
+    def file_of(self, index: int) -> Path:
+        """The file in which an image is."""
+        return self.paths[index]
 
     @property
     def device(self) -> Device:
@@ -189,14 +198,13 @@ class ImageFolder:
         images = np.empty((len(indices), *self._shape), np.uint8)
         is_known = self._decoded.copy_to(images, indices)
         if not is_known.all():
-            with TimedCalls() as timed:
-                self._read_missing(images, indices, np.flatnonzero(~is_known).tolist(), timed)
+            self._read_missing(images, indices, np.flatnonzero(~is_known).tolist())
         return images
 
-    def _read_missing(self, images: np.ndarray, indices: np.ndarray, places: list[int], timed: TimedCalls) -> None:
+    def _read_missing(self, images: np.ndarray, indices: np.ndarray, places: list[int]) -> None:
         """Those `places` of `images` (B, C, S, S) from the cache on disk, and from their files."""
         chosen = {place: int(indices[place]) for place in places}
-        keys = self._keys([*chosen.values()], timed)
+        keys = self._keys([*chosen.values()])
         for place, index in chosen.items():
             if self.cache is not None and (key := keys.get(index)) is not None:
                 found = self.cache.find(index, key)
@@ -204,35 +212,40 @@ class ImageFolder:
                     images[place] = found
                     self._decoded.keep(index, found)
                     places.remove(place)
-        contents = self._contents([self.paths[chosen[place]] for place in places], timed)
-        for place, content in zip(places, contents, strict=True):
-            index = chosen[place]
-            images[place] = pixels = self._decode(self.paths[index], content)
-            self._decoded.keep(index, pixels)
-            if self.cache is not None and (key := keys.get(index)) is not None:
-                self.cache.keep(index, key, pixels)
+        with closing(self._contents([chosen[place] for place in places])) as contents:
+            for place in places:
+                index = chosen[place]
+                images[place] = pixels = self._decode(self.paths[index], next(contents))
+                self._decoded.keep(index, pixels)
+                if self.cache is not None and (key := keys.get(index)) is not None:
+                    self.cache.keep(index, key, pixels)
 
-    def _keys(self, indices: list[int], timed: TimedCalls) -> dict[int, bytes]:
+    def _keys(self, indices: list[int]) -> dict[int, bytes]:
         """What the cache knows files by; without those that have changed just now, and may again without it being seen."""
         if self.cache is None:
             return {}
         keys = {}
-        for index, status in zip(indices, timed.status_of_each([file_of(self.paths[index]) for index in indices]), strict=True):
-            if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
-                name = self.paths[index].relative_to(self.folder).as_posix()
-                keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        with TimedCalls() as timed:
+            statuses = timed.status_of_each([self.file_of(index) for index in indices])
+            for index, status in zip(indices, statuses, strict=True):
+                if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
+                    name = self.paths[index].relative_to(self.folder).as_posix()
+                    keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return keys
 
-    def _contents(self, paths: Sequence[Path], timed: TimedCalls) -> Iterator[bytes]:
-        each = read_each(timed, paths)
-        for path in paths:
-            try:
-                content = next(each)
-            except FileNotFoundError:
-                raise DataError(f"{path}: no such image file; {PUT_BACK}") from None
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror or error}); {PUT_BACK}") from None
-            yield content
+    def _contents(self, indices: list[int]) -> Generator[bytes]:
+        """The images' files. DataError for one that cannot be read."""
+        with closing(self.contents(np.array(indices, np.int64))) as each:
+            for index in indices:
+                try:
+                    content = next(each)
+                except FileNotFoundError:
+                    raise DataError(f"{self.paths[index]}: no such image file; {PUT_BACK}") from None
+                except OSError as error:
+                    raise DataError(
+                        f"{self.paths[index]}: cannot be read ({error.strerror or error}); {PUT_BACK}"
+                    ) from None
+                yield content
 
     def _decode(self, path: Path, content: bytes) -> np.ndarray:
         """One raw image from its file."""
@@ -277,18 +290,25 @@ class _DecodedImages:
 
 def paths_of(dataset: Dataset) -> tuple[Path, ...] | None:
     """The file of each image of an ImageFolder or of a part of one; None for other data sets."""
-    if isinstance(dataset, Subset):
-        paths = paths_of(dataset.parent)
-        return None if paths is None else tuple(paths[index] for index in dataset.indices)
-    return dataset.paths if isinstance(dataset, ImageFolder) else None
+    places, whole = places_of(dataset)
+    return tuple(whole.paths[place] for place in places) if isinstance(whole, ImageFolder) else None
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...] | None:
-    """What each image of an ImageFolder or of a part of one is called, mostly "class/name"; None for other data sets."""
-    paths, folder = paths_of(dataset), whole_of(dataset)
-    if paths is None or not isinstance(folder, ImageFolder):
+    """What each image of an ImageFolder or of a part of one is called, as "class/name"; None for other data sets."""
+    places, whole = places_of(dataset)
+    if not isinstance(whole, ImageFolder):
         return None
-    return tuple(name_below(path, folder.folder) for path in paths)
+    names = whole.names
+    return tuple(names[place] for place in places)
+
+
+def places_of(dataset: Dataset) -> tuple[np.ndarray, Dataset]:
+    """Where the samples of a data set, or of a part of one, stand in the whole; and this."""
+    if not isinstance(dataset, Subset):
+        return np.arange(len(dataset)), dataset
+    places, whole = places_of(dataset.parent)
+    return places[dataset.indices], whole
 
 
 def whole_of(dataset: Dataset) -> Dataset:

@@ -1,25 +1,31 @@
 """A folder of images looked at before anything is learned from it: every file is decoded, once."""
 
+import functools
 import hashlib
 import io
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import numpy as np
+
+from gpucnn.backend import to_host
 from gpucnn.backend.threads import thread_count
 from gpucnn.checks import as_function, as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import decode_image
+from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.inspection_memory import InspectionMemory, Seen
-from gpucnn.data.packs import file_of, read_each
+from gpucnn.data.packed import Packed, find_packed
 from gpucnn.data.quiet_reading import quiet_reading
+from gpucnn.data.shard_files import Shards
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text, quoted, value_text
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 T = TypeVar("T")
+
+PARTS = ("", "train", "validation", "test")
+"""In the order in which their images are told; "" of a folder without parts."""
 
 DIGEST_SIZE = 16
 MOST_THREADS = 8
@@ -119,54 +128,104 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     folder = as_path(place, "place")
     if told is not None:
         as_function(told, "inspect: told", "of two counts, or None")
-    found, left_out = listed(folder)
-    problems = {path: problem for one in found.values() for path, problem in one.problems.items()}
-    unreadable = [
-        UnreadableImage(path, part, _class_of(path, one), problem)
-        for part, one in found.items()
-        for path, problem in one.problems.items()
-    ]
-    tasks = [
-        (part, name, path)
-        for part, one in found.items()
-        for name, paths in one.files.items()
-        for path in paths
-        if path not in problems
-    ]
+    packed = find_packed(folder)
+    listed = _listed(folder) if packed is None else _listed_in(packed)
+    unreadable, tasks = listed.unreadable, listed.tasks
     images: list[InspectedImage] = []
     memory = InspectionMemory(folder)
     try:
-        paths = [path for _, _, path in tasks]
-        looked_at = zip(tasks, _in_threads(lambda path, timed: _look_at(path, timed, memory), paths), strict=True)
-        for number, ((part, name, path), seen) in enumerate(looked_at, 1):
+        looked_at = zip(tasks, _in_threads(lambda task, timed: _look_at(task, timed, memory), tasks), strict=True)
+        for number, (task, seen) in enumerate(looked_at, 1):
             if isinstance(seen, Seen):
-                images.append(InspectedImage(path, part, name, *seen))
+                images.append(InspectedImage(task.path, task.part, task.class_name, *seen))
             else:
-                unreadable.append(UnreadableImage(path, part, name, seen))
+                unreadable.append(UnreadableImage(task.path, task.part, task.class_name, seen))
             if told is not None:
                 told(number, len(tasks))
     except BaseException:  # of an hour that ends with Ctrl-C nothing shall be lost
         memory.keep(is_whole=False)
         raise
     memory.keep()
-    class_names = next(iter(found.values())).files
-    order = {part: number for number, part in enumerate(found)}
+    order = {part: number for number, part in enumerate(PARTS)}
     unreadable.sort(key=lambda file: (order[file.part], file.path))
-    return Inspection(folder, tuple(class_names), tuple(_compared(images)), tuple(unreadable), left_out)
+    compared = _compared(images, {task.path: task for task in tasks})
+    return Inspection(folder, listed.class_names, tuple(compared), tuple(unreadable), listed.left_out)
 
 
-def listed(folder: Path) -> tuple[dict[str, ClassImages], Counter[str]]:
-    """The images of each part, and what is left out."""
+class _Task(NamedTuple):
+    """An image that is to be looked at."""
+
+    part: str
+    class_name: str
+    path: Path
+    file: Path
+    """Where it is: the image's own, or one of many."""
+    read: Callable[[TimedCalls], bytes]
+
+
+class _Listed(NamedTuple):
+    """What there is to be looked at."""
+
+    class_names: tuple[str, ...]
+    tasks: list[_Task]
+    unreadable: list[UnreadableImage]
+    """What is known to be none before it is read."""
+    left_out: Counter[str]
+
+
+def _listed(folder: Path) -> _Listed:
+    """The images in class folders."""
     parts = find_parts(folder)
     if parts is None:
         whole = class_images(folder, None)
-        return {"": whole}, whole.left_out
-    train = class_images(parts.train, None)
-    found = {"train": train}
-    if parts.validation is not None:
-        found["validation"] = class_images(parts.validation, tuple(train.files))
-    found["test"] = class_images(parts.test, tuple(train.files))
-    return found, sum((one.left_out for one in found.values()), parts.files_beside)
+        found, left_out = {"": whole}, whole.left_out
+    else:
+        train = class_images(parts.train, None)
+        found = {"train": train}
+        if parts.validation is not None:
+            found["validation"] = class_images(parts.validation, tuple(train.files))
+        found["test"] = class_images(parts.test, tuple(train.files))
+        left_out = sum((one.left_out for one in found.values()), parts.files_beside)
+    problems = {path for one in found.values() for path in one.problems}
+    tasks = [
+        _Task(part, name, path, path, functools.partial(_content, path))
+        for part, one in found.items()
+        for name, paths in one.files.items()
+        for path in paths
+        if path not in problems
+    ]
+    unreadable = [
+        UnreadableImage(path, part, _class_of(path, one), problem)
+        for part, one in found.items()
+        for path, problem in one.problems.items()
+    ]
+    return _Listed(tuple(next(iter(found.values())).files), tasks, unreadable, left_out)
+
+
+def _content(path: Path, timed: TimedCalls) -> bytes:
+    (content,) = timed.read_each([path])
+    return content
+
+
+def _listed_in(packed: Packed) -> _Listed:
+    """The images in a few large files."""
+    files = {"train" if packed.test else "": packed.train, "validation": packed.validation, "test": packed.test}
+    tasks: list[_Task] = []
+    class_names: tuple[str, ...] | None = None
+    for part, some in files.items():
+        if some:
+            images = packed.kind(Shards(some), 1, class_names=class_names)
+            class_names = images.class_names
+            tasks += [
+                _Task(part, class_names[label], path, images.file_of(place), functools.partial(_stored, images, place))
+                for place, (path, label) in enumerate(zip(images.paths, to_host(images.labels).tolist(), strict=True))
+            ]
+    assert class_names is not None, "there are files"
+    return _Listed(class_names, tasks, [], Counter())
+
+
+def _stored(images: ImageFolder, place: int, timed: TimedCalls) -> bytes:
+    return next(images.contents(np.array([place])))
 
 
 def _class_of(path: Path, found: ClassImages) -> str:
@@ -174,14 +233,14 @@ def _class_of(path: Path, found: ClassImages) -> str:
     return next(name for name in found.files if comparable(name) == folder)
 
 
-def _compared(images: Sequence[InspectedImage]) -> list[InspectedImage]:
+def _compared(images: Sequence[InspectedImage], tasks: Mapping[Path, _Task]) -> list[InspectedImage]:
     """The images, those whose samples are the same told apart by all their pixels."""
     alike: dict[str, list[InspectedImage]] = {}
     for image in images:
         if max(image.size) > SAMPLE:
             alike.setdefault(image.pixels, []).append(image)
     of_bytes = {
-        image.digest: image.path
+        image.digest: tasks[image.path]
         for group in alike.values()
         if len({image.digest for image in group}) > 1
         for image in group
@@ -190,15 +249,15 @@ def _compared(images: Sequence[InspectedImage]) -> list[InspectedImage]:
     return [image._replace(pixels=whole.get(image.digest) or image.pixels) for image in images]
 
 
-def _in_threads(look: Callable[[Path, TimedCalls], T], paths: Sequence[Path]) -> Iterator[T]:
-    """look(path, timed) of each of `paths`. No more images are in memory than there are threads."""
+def _in_threads(look: Callable[[_Task, TimedCalls], T], tasks: Sequence[_Task]) -> Iterator[T]:
+    """look(task, timed) of each of `tasks`. No more images are in memory than there are threads."""
 
-    def look_at_some(some: Sequence[Path]) -> list[T]:
+    def look_at_some(some: Sequence[_Task]) -> list[T]:
         with TimedCalls() as timed:
-            return [look(path, timed) for path in some]
+            return [look(task, timed) for task in some]
 
     with ThreadPoolExecutor(min(thread_count(), MOST_THREADS), "gpucnn inspect") as pool:
-        chunks = [paths[start : start + AT_ONCE] for start in range(0, len(paths), AT_ONCE)]
+        chunks = [tasks[start : start + AT_ONCE] for start in range(0, len(tasks), AT_ONCE)]
         try:
             for found in pool.map(look_at_some, chunks):
                 yield from found
@@ -207,19 +266,24 @@ def _in_threads(look: Callable[[Path, TimedCalls], T], paths: Sequence[Path]) ->
             raise
 
 
-def _look_at(path: Path, timed: TimedCalls, memory: InspectionMemory) -> Seen | str:
+def _look_at(task: _Task, timed: TimedCalls, memory: InspectionMemory) -> Seen | str:
     """What is seen in a file, or why nothing is."""
+    path = task.path
     try:
-        before = timed(path, lambda: os.stat(file_of(path)))
+        before = timed(path, lambda: os.stat(task.file))
         known = memory.find(path, before)
         if known is not None:
             return known
-        (content,) = read_each(timed, [path])
-        after = timed(path, lambda: os.stat(file_of(path)))
+        content = task.read(timed)
+        after = timed(path, lambda: os.stat(task.file))
     except TimeoutError as error:  # the next would not answer either
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
+    except DataError as error:
+        if (reason := str(error).removeprefix(f"{path}: ")) == str(error):  # of the file that has it, and many others
+            raise
+        return reason
     try:
         image, mode = _decoded(path, content)
     except DataError as error:
@@ -232,11 +296,10 @@ def _look_at(path: Path, timed: TimedCalls, memory: InspectionMemory) -> Seen | 
     return seen
 
 
-def _all_pixels(path: Path, timed: TimedCalls) -> str:
+def _all_pixels(task: _Task, timed: TimedCalls) -> str:
     """The digest of all pixels of an image; empty if it can be read no more."""
     try:
-        (content,) = read_each(timed, [path])
-        image, _ = _decoded(path, content)
+        image, _ = _decoded(task.path, task.read(timed))
     except (OSError, DataError):
         return ""
     found, rows = hashlib.blake2b(digest_size=DIGEST_SIZE), max(STRIP // image.width, 1)

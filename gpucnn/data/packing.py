@@ -1,37 +1,35 @@
-"""Writing a folder of images as packs: a few large tars, as WebDataset lays them out."""
+"""Writing a folder of images into a few large tars, as WebDataset lays them out."""
 
 import os
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from gpucnn.atomic_file import remove_parts
-from gpucnn.backend import generator
+from gpucnn.backend import generator, to_host
 from gpucnn.checks import as_count, as_path
-from gpucnn.data.class_images import ClassImages
-from gpucnn.data.inspection import listed
-from gpucnn.data.packs import CLASSES, name_below, read_each
-from gpucnn.data.tar_pack import key_of
+from gpucnn.data.catalog import FOLDER, load
+from gpucnn.data.image_folder import ImageFolder, whole_of
+from gpucnn.data.subset import Subset
+from gpucnn.data.tar_file import key_of
+from gpucnn.data.tar_shards import CLASSES
 from gpucnn.errors import DataError
-from gpucnn.regular_file import TimedCalls
 from gpucnn.text_table import shortened
 
 SIZE = 1 << 28
-"""Bytes of a pack: few files for a million photos, and many enough to shuffle by windows."""
+"""Bytes of a tar: few files for a million photos, and many enough to shuffle by windows."""
 
 CALLED = {"": "images", "train": "train", "validation": "val", "test": "test"}
-"""How the names of a part's packs begin."""
+"""How the names of a part's tars begin."""
 
 FOR_EACH = 2 * tarfile.BLOCKSIZE
 """Bytes of the headers of an image and its label."""
 
 
-class WrittenPack(NamedTuple):
+class WrittenTar(NamedTuple):
     """A tar that was written."""
 
     path: Path
@@ -42,7 +40,7 @@ class WrittenPack(NamedTuple):
 
 def pack(
     folder: str | os.PathLike[str], to: str | os.PathLike[str], size: int = SIZE, seed: int = 0
-) -> list[WrittenPack]:
+) -> list[WrittenTar]:
     """Write the images of `folder`, laid out as the data set "folder" is, into tars in the new folder `to`.
 
     Each image is there as it is, under its name in its part, KEY.png, with the number of its class in KEY.cls; `classes.txt` names
@@ -61,15 +59,12 @@ def pack(
         raise DataError(f"{target}: {what}; give a new folder")
     if not target.absolute().parent.is_dir():
         raise DataError(f"{target}: no folder {target.absolute().parent} to write it into; make it first")
-    parts, _ = listed(source)
-    for one in parts.values():
-        for path, problem in one.problems.items():
-            raise DataError(f"{path}: {problem}; put it back whole, or remove it")
+    parts = _parts(source)
     work = target.absolute().with_name(f".{target.name}.{os.getpid()}.part")
-    remove_parts(target.absolute().parent)
+    shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
-        names = list(next(iter(parts.values())).files)
+        names = next(iter(parts.values())).class_names
         (work / CLASSES).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         written = [one for part, images in parts.items() for one in _write(images, work / CALLED[part], size, seed)]
         os.replace(work, target)
@@ -79,18 +74,27 @@ def pack(
     return [one._replace(path=target / one.path.name) for one in written]
 
 
-def _write(images: ClassImages, prefix: Path, size: int, seed: int) -> Iterator[WrittenPack]:
+def _parts(folder: Path) -> dict[str, ImageFolder]:
+    """The images of each part; all of them under "" in a folder without parts."""
+    splits = load(FOLDER, folder, image_size=1)
+    whole = whole_of(splits.train)
+    assert isinstance(whole, ImageFolder), "it is the data set of a folder"
+    if isinstance(splits.train, Subset):
+        return {"": whole}
+    assert isinstance(splits.test, ImageFolder)
+    parts = {"train": whole, "test": splits.test}
+    return parts if not isinstance(splits.validation, ImageFolder) else {**parts, "validation": splits.validation}
+
+
+def _write(images: ImageFolder, prefix: Path, size: int, seed: int) -> Iterator[WrittenTar]:
     """Write the images of a part into tars whose paths begin with `prefix`."""
-    paths = images.paths
-    labels = np.repeat(np.arange(len(images.files)), [len(inside) for inside in images.files.values()])
-    names = [name_below(path, images.folder) for path in paths]
+    paths, names, labels = images.paths, images.names, to_host(images.labels)
     _check_names(images.folder, names)
     order = generator(seed, "pack").permutation(len(paths))
     number, room = 0, -1
     tar: tarfile.TarFile | None = None
     path, count = prefix, 0
-    with TimedCalls() as timed:
-        contents = read_each(timed, [paths[place] for place in order])
+    with closing(images.contents(order)) as contents:
         try:
             for place in order:
                 try:
@@ -99,7 +103,7 @@ def _write(images: ClassImages, prefix: Path, size: int, seed: int) -> Iterator[
                     raise DataError(f"{paths[place]}: cannot be read ({error.strerror or error})") from None
                 if tar is not None and room < len(content):
                     tar.close()
-                    yield WrittenPack(path, count, path.stat().st_size)
+                    yield WrittenTar(path, count, path.stat().st_size)
                     tar = None
                 if tar is None:
                     path, count, room = prefix.with_name(f"{prefix.name}-{number:06}.tar"), 0, size
@@ -112,7 +116,7 @@ def _write(images: ClassImages, prefix: Path, size: int, seed: int) -> Iterator[
             if tar is not None:
                 tar.close()
     if tar is not None:
-        yield WrittenPack(path, count, path.stat().st_size)
+        yield WrittenTar(path, count, path.stat().st_size)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -13,44 +13,45 @@ from gpucnn.errors import ArgumentError
 from gpucnn.text import call_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WindowShuffle:
-    """An order in which no more than so many `packs`, the tars that images are in, are read from at a time.
+    """An order in which no more than so many `shards`, the tars or tables that images are in, are read from at a time.
 
-    The packs are drawn in a random order and taken so many at a time, and all images of these are shuffled: a permutation, and a
-    function of (seed, epoch). It is as good as a whole shuffle if a pack has images of all classes, as those that
-    `gpucnn data pack` writes have. ArgumentError unless `packs` is an int >= 1.
+    The files are drawn in a random order and taken so many at a time, and all images of these are shuffled: a permutation, and a
+    function of (seed, epoch). It is as good as a whole shuffle if each file has images of all classes, as those that
+    `gpucnn data pack` writes. ArgumentError unless `shards` is an int >= 1.
     """
 
-    packs: int
+    shards: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "packs", as_count(self.packs, "WindowShuffle: packs"))
+        object.__setattr__(self, "shards", as_count(self.shards, "WindowShuffle: shards"))
 
     def __repr__(self) -> str:
-        return call_text(self, packs=self.packs)
+        return call_text(self, shards=self.shards)
 
-    def order(self, pack_of: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The places of samples in the order of an epoch, int64 (N,), of which each is in the pack that `pack_of` (N,) says."""
-        by_pack = np.argsort(pack_of, kind="stable")
-        numbers, starts = np.unique(pack_of[by_pack], return_index=True)
-        drawn = generator(seed, "shuffle packs", epoch).permutation(len(numbers))
-        members = [*np.split(by_pack, starts[1:])] if len(numbers) else []
-        found = []
-        for window, start in enumerate(range(0, len(drawn), self.packs)):
-            together = np.concatenate([members[pack] for pack in drawn[start : start + self.packs]])
+    def order(self, shard_of: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """The places of samples in the order of an epoch, int64 (N,), of which each is in the file that `shard_of` (N,) says."""
+        by_shard = np.argsort(shard_of, kind="stable")
+        numbers, starts = np.unique(shard_of[by_shard], return_index=True)
+        members = np.split(by_shard, starts[1:])
+        drawn = generator(seed, "shuffle shards", epoch).permutation(len(numbers))
+        found = [by_shard[:0]]
+        for window, start in enumerate(range(0, len(drawn), self.shards)):
+            together = np.concatenate([members[shard] for shard in drawn[start : start + self.shards]])
             found.append(together[generator(seed, "shuffle window", epoch, window).permutation(len(together))])
-        return np.concatenate(found) if found else by_pack
+        return np.concatenate(found)
 
 
-def pack_of_each(dataset: Dataset) -> np.ndarray:
-    """The number of the pack that each sample is in: int64 (N,). ArgumentError for a data set that is not in packs."""
+def shard_of_each(dataset: Dataset) -> np.ndarray:
+    """The number of the file that each sample is in: int64 (N,). ArgumentError for images that have no files, or files of their own."""
     if isinstance(dataset, Subset):
-        return pack_of_each(dataset.parent)[dataset.indices]
-    found = dataset.packs if isinstance(dataset, ImageFolder) else None
-    if found is None:
+        return shard_of_each(dataset.parent)[dataset.indices]
+    files = [dataset.file_of(place) for place in range(len(dataset))] if isinstance(dataset, ImageFolder) else []
+    if not isinstance(dataset, ImageFolder) or files == list(dataset.paths):
         raise ArgumentError(
-            f"shuffle is by windows of packs, but the images of {dataset!r} are in no tars; leave it out, or pack them with gpucnn "
+            f"shuffle is by windows of tars, but {dataset!r} is in none; leave it out, or write its images into tars with gpucnn "
             f"data pack"
         )
-    return found
+    numbers = {file: number for number, file in enumerate(sorted(set(files)))}
+    return np.array([numbers[file] for file in files], np.int64)

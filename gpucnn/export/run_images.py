@@ -1,6 +1,7 @@
 """Images of a run's data set as people have them: decoded, in their own sizes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from gpucnn.backend import to_host
 from gpucnn.data import Dataset
 from gpucnn.data.catalog import Part, changed
 from gpucnn.data.image_file import decode_image
-from gpucnn.data.image_folder import paths_of
+from gpucnn.data.image_folder import ImageFolder, places_of
 from gpucnn.errors import GpucnnError
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.measured_images import measured_images
@@ -75,17 +76,19 @@ def images_to_try(trained: TrainedRun, data_dir: str | None) -> RunImages:
 
 
 def _decoded(trained: TrainedRun, images: Dataset, what: str) -> RunImages:
-    paths = paths_of(images)
+    places, whole = places_of(images)
     assert isinstance(images, Part)
-    if paths is None:
+    if not isinstance(whole, ImageFolder):
         return _pixels(images, trained.preprocess.full_scale, what)
     background = trained.shown().background
 
     def at(place: int) -> "Image.Image":
         size = trained.preprocess.native_size
-        return decode_image(
-            paths[place], trained.preprocess.channels, background=background, decode=trained.decode, least=size
-        )
+        with closing(whole.contents(places[place : place + 1])) as contents:
+            return decode_image(
+                whole.paths[places[place]], trained.preprocess.channels, background=background,
+                read=lambda _: next(contents), decode=trained.decode, least=size,
+            )  # fmt: skip
 
     return RunImages(what, to_host(images.labels), at, False)
 

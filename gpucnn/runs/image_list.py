@@ -1,6 +1,7 @@
 """The list of the image files that a run learns from and is measured on, which it keeps: a folder of images may change."""
 
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -13,10 +14,8 @@ import numpy as np
 
 from gpucnn.checks import is_int
 from gpucnn.data import Dataset, Splits, Subset
-from gpucnn.data.image_folder import paths_of, whole_of
-from gpucnn.data.packs import read_each, size_in_pack
+from gpucnn.data.image_folder import ImageFolder, paths_of, places_of, whole_of
 from gpucnn.errors import DataError, RunError
-from gpucnn.regular_file import TimedCalls
 from gpucnn.text_table import shortened
 
 LEARNED = ("train", "validation")
@@ -44,6 +43,17 @@ class ImageFile(NamedTuple):
     """In bytes; 0 of an unreadable one."""
     digest: str
     """Of its bytes: BLAKE2b, 128 bits in hexadecimal; empty for an unreadable one."""
+
+
+class StoredImage(NamedTuple):
+    """An image of a data set that is in files."""
+
+    dataset: ImageFolder
+    place: int
+
+    @property
+    def path(self) -> Path:
+        return self.dataset.paths[self.place]
 
 
 class Changes(NamedTuple):
@@ -81,11 +91,11 @@ class ImageList:
         """
         files: list[ImageFile] = []
         for part, dataset in parts.items():
-            paths = paths_of(dataset)
-            if paths is None:
+            images = stored(dataset)
+            if images is None:
                 return None
-            names = file_names(paths, folder)
-            files += [ImageFile(part, name, *found) for name, found in zip(names, fingerprints(paths), strict=True)]
+            names = file_names([image.path for image in images], folder)
+            files += [ImageFile(part, name, *found) for name, found in zip(names, fingerprints(images), strict=True)]
         files += [ImageFile(UNREADABLE, name, 0, "") for name in file_names(unreadable, folder)]
         return cls(files)
 
@@ -129,11 +139,11 @@ class ImageList:
         learned = self.digests(*LEARNED)
         return sum(file.part == "test" and file.digest in learned for file in self.files)
 
-    def changes(self, here: Mapping[str, Path], read: Sequence[str]) -> Changes:
+    def changes(self, here: Mapping[str, StoredImage], read: Sequence[str]) -> Changes:
         """What is other among the files `here`, by name: those of the parts `read` are read, of the rest sizes are compared."""
         expected = [file for file in self.files if file.part != UNREADABLE]
         known = [file for file in expected if file.name in here]
-        other = {file.name for file in known if _size(here[file.name]) != file.size}
+        other = {file.name for file in known if _size(here[file.name]) not in (None, file.size)}
         same_size = [file for file in known if file.name not in other and file.part in read]
         found = fingerprints([here[file.name] for file in same_size])
         other |= {file.name for file, (_, digest) in zip(same_size, found, strict=True) if digest != file.digest}
@@ -154,31 +164,40 @@ class ImageList:
         return Subset(dataset, np.array([places[name] for name in names], np.int64))
 
 
-def files_in(splits: Splits, folder: Path) -> dict[str, Path]:
+def stored(dataset: Dataset) -> list[StoredImage] | None:
+    """The images of an ImageFolder or of a part of one; None for other data sets."""
+    places, whole = places_of(dataset)
+    return [StoredImage(whole, place) for place in places.tolist()] if isinstance(whole, ImageFolder) else None
+
+
+def files_in(splits: Splits, folder: Path) -> dict[str, StoredImage]:
     """All image files of a data set in `folder`, by name; empty if its images are not files."""
-    found: dict[str, Path] = {}
+    found: dict[str, StoredImage] = {}
     for part in (splits.train, splits.validation, splits.test):
-        paths = () if part is None else paths_of(whole_of(part)) or ()
-        found |= dict(zip(file_names(paths, folder), paths, strict=True))
+        images = [] if part is None else stored(whole_of(part)) or []
+        found |= dict(zip(file_names([image.path for image in images], folder), images, strict=True))
     return found
 
 
-def fingerprints(paths: Sequence[Path]) -> list[tuple[int, str]]:
-    """Size and digest of each file. DataError, which names it, if one cannot be read."""
+def fingerprints(images: Sequence[StoredImage]) -> list[tuple[int, str]]:
+    """Size and digest of each image's file. DataError, which names it, if one cannot be read."""
     found: list[tuple[int, str]] = []
-    with TimedCalls() as timed:
+    for _, some in itertools.groupby(images, lambda image: id(image.dataset)):
+        together = list(some)
         try:
-            for content in read_each(timed, paths):
+            for content in together[0].dataset.contents(np.array([image.place for image in together])):
                 found.append((len(content), hashlib.blake2b(content, digest_size=16).hexdigest()))
         except OSError as error:
-            raise _unreadable(paths[len(found)], error) from None
+            raise _unreadable(images[len(found)].path, error) from None
     return found
 
 
-def _size(path: Path) -> int:
+def _size(image: StoredImage) -> int | None:
+    """Of an image's file; None if it has none of its own."""
+    path = image.path
+    if image.dataset.file_of(image.place) != path:
+        return None
     try:
-        if (size := size_in_pack(path)) is not None:
-            return size
         found = os.stat(path)
     except OSError as error:
         raise _unreadable(path, error) from None

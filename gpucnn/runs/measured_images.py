@@ -16,7 +16,16 @@ from gpucnn.data.image_folder import paths_of, whole_of
 from gpucnn.data.inspection import inspect
 from gpucnn.errors import ArgumentError, RunError
 from gpucnn.runs.folder import RunFolder
-from gpucnn.runs.image_list import LEARNED, ImageList, check_there, file_names, files_in, fingerprints
+from gpucnn.runs.image_list import (
+    LEARNED,
+    ImageList,
+    StoredImage,
+    check_there,
+    file_names,
+    files_in,
+    fingerprints,
+    stored,
+)
 from gpucnn.runs.prepare import by_place
 from gpucnn.runs.trained_run import TrainedRun
 from gpucnn.text import counted, names_text
@@ -135,9 +144,8 @@ def other_images(run: ImageList | None, whole: ImageFolder, folder: Path, part: 
 
     `whole` has them, see `catalog.load_to_measure`. Raises RunError if there are none.
     """
-    paths = whole.paths
     learned = set() if run is None else run.digests(*LEARNED)
-    seen = np.array([digest in learned for _, digest in fingerprints(paths)])
+    seen = np.array([digest in learned for _, digest in fingerprints(stored(whole) or [])])
     places = np.flatnonzero(seen if part == "train" else ~seen)
     if not len(places):
         which = "none of its images is one" if part == "train" else "all of its images are ones"
@@ -200,7 +208,7 @@ def relabelled(splits: Splits, class_names: Sequence[str], run: str) -> Splits:
     return splits._replace(train=train, test=test, class_names=tuple(class_names))
 
 
-def _known(names: set[str], files: dict[str, Path], digests: set[str]) -> set[str]:
+def _known(names: set[str], files: dict[str, StoredImage], digests: set[str]) -> set[str]:
     """Those of the files `names` whose bytes are known."""
     ordered = sorted(names)
     found = fingerprints([files[name] for name in ordered])

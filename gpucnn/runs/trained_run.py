@@ -18,7 +18,7 @@ from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_file import AUTO, ImageSource, is_array, is_dark_on_light
 from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
 from gpucnn.data.jpeg_decoders import PILLOW
-from gpucnn.data.packs import images_of_packs
+from gpucnn.data.tar_file import images_in_tars
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.html_fragments import Html, escaped, text_instead, titled
 from gpucnn.layers import Layer
@@ -302,8 +302,8 @@ def _files_in(folder: Path) -> list[Path]:
             found = list_images(folder, timed)
         except OSError as error:
             raise cannot_be_listed(folder, error) from None
-    for path, problem in found.problems.items():
-        raise DataError(f"{path}: {problem}")
-    if images := found.images or images_of_packs(folder):
-        return images
+        for path, problem in found.problems.items():
+            raise DataError(f"{path}: {problem}")
+        if images := found.images or images_in_tars(folder, timed):
+            return images
     raise DataError(no_images_text(folder, found.left_out))

@@ -13,10 +13,9 @@ from PIL import Image, features
 from gpucnn import data
 from gpucnn.cli.main import main
 from gpucnn.data import ImageFolder, image_kind
-from gpucnn.data.folder_parts import parts_among
+from gpucnn.data.folder_parts import part_of, parts_among
 from gpucnn.data.image_folder import paths_of
 from gpucnn.data.image_listing import left_out_text
-from gpucnn.data.part_names import part_of
 from gpucnn.errors import ConfigError, DataError
 from gpucnn.training import RunConfig, RunFolder, prepare
 from tests.data.image_files import pillow_heif, save, write_two_classes

@@ -17,11 +17,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 from gpucnn.atomic_file import write_atomically
 from gpucnn.backend import user_cache
-from gpucnn.data.image_listing import Entry
+from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
 from gpucnn.errors import DataError
-from gpucnn.regular_file import TimedCalls, open_regular
+from gpucnn.regular_file import TimedCalls, open_regular, read_regular
 from gpucnn.text_table import shortened
 
+SUFFIX = ".tar"
 BLOCK = 512
 END = bytes(BLOCK)
 LONGEST_HEADER = 1 << 20
@@ -66,7 +67,7 @@ COMPRESSED_NAMES = {
 }  # fmt: skip
 """The same by the end of a name."""
 
-DAMAGED = "it is damaged: copy it again, or pack its images anew"
+DAMAGED = "it is damaged: copy it again, or write its images anew"
 
 
 class Member(NamedTuple):
@@ -87,7 +88,7 @@ class TarIndex(NamedTuple):
     left_out: Counter[str]
 
 
-class TarPack:
+class TarFile:
     """The images in a tar file, in the order in which they lie there. For any number of threads, also after a fork.
 
     - `images`, `labels`: their names, and of each the number of its class, or its name, or None.
@@ -193,10 +194,32 @@ if hasattr(os, "register_at_fork"):
 _handles = _Handles()
 
 
-def open_tar(path: Path, timed: TimedCalls) -> TarPack:
+def open_tar(path: Path, timed: TimedCalls) -> TarFile:
     """The tar at `path`, looked at anew if it has changed."""
     _handles.forget(path)
-    return TarPack(path, timed)
+    return TarFile(path, timed)
+
+
+def images_in_tars(folder: Path, timed: TimedCalls) -> list[Path]:
+    """The images in the tars that are in `folder`, with labels or without: paths that go on into the tars. DataError for a damaged tar."""
+    try:
+        inside = entries(folder, timed)
+    except OSError as error:
+        raise cannot_be_listed(folder, error) from None
+    tars = [entry.path for entry in inside if entry.kind == "file" and not entry.name.startswith(".")]
+    return [path / name for path in tars if path.suffix.lower() == SUFFIX for name in open_tar(path, timed).images]
+
+
+def read_file_or_member(path: Path) -> bytes:
+    """The content of an image file, or of an image in a tar, whose path goes on into it. Raises what `read_regular` does, or DataError."""
+    try:
+        return read_regular(path)
+    except NotADirectoryError:
+        for place in path.parents:
+            if place.suffix.lower() == SUFFIX and place.is_file():
+                with TimedCalls() as timed:
+                    return TarFile(place, timed).read(path.relative_to(place).as_posix())
+        raise
 
 
 def _labelled(path: Path, file: BinaryIO, size: int, timed: TimedCalls) -> TarIndex:
@@ -210,7 +233,7 @@ def _labelled(path: Path, file: BinaryIO, size: int, timed: TimedCalls) -> TarIn
         for member in part:
             if member.name in seen:
                 raise DataError(
-                    f"{path}: {_named(member.name)} is in it twice; pack its images anew, under other names"
+                    f"{path}: {_named(member.name)} is in it twice; write its images anew, under other names"
                 )
             seen.add(member.name)
             pure = PurePosixPath(member.name)
@@ -337,10 +360,10 @@ def _members(path: Path, file: BinaryIO, size: int) -> Iterator[Member]:
             elif kind in PAX:
                 own = {**own, **_records(path, content, after)}
             elif kind in ALL_PAX and (odd := {"path", "size"} & {*_records(path, content, after)}):
-                raise DataError(f"{path}: has one {min(odd)} for all of its files; pack its images anew")
+                raise DataError(f"{path}: has one {min(odd)} for all of its files; write its images anew")
             continue
         if kind not in FILES + FOLDERS + SKIPPED:
-            raise DataError(f"{path}: {_named(given)} is of the unknown kind {kind!r}; pack its images anew")
+            raise DataError(f"{path}: {_named(given)} is of the unknown kind {kind!r}; write its images anew")
         last, name, own = given, "", {}
         if kind in FILES and not given.endswith("/"):
             yield Member(_checked_name(path, given), offset, count)
@@ -353,10 +376,21 @@ def _check_start(path: Path, file: BinaryIO, size: int) -> None:
     begins = file.read(6)
     for start, program in COMPRESSED.items():
         if begins.startswith(start):
-            raise DataError(compressed_text(path, program))
+            raise DataError(_compressed_text(path, program))
 
 
-def compressed_text(path: Path, program: str) -> str:
+def check_not_compressed(folder: Path) -> None:
+    """DataError if there are compressed tars in `folder`, and no folders."""
+    with TimedCalls() as timed, suppress(OSError):  # for ImageFolder to tell
+        inside = entries(folder, timed)
+        if not any(entry.is_folder for entry in inside):
+            for entry in inside:
+                for end, program in COMPRESSED_NAMES.items():
+                    if entry.kind == "file" and entry.name.lower().endswith(end):
+                        raise DataError(_compressed_text(entry.path, program))
+
+
+def _compressed_text(path: Path, program: str) -> str:
     """What is wrong with a compressed tar."""
     return (
         f"{path}: is compressed, so that no image in it can be read by itself; unpack it first: {program} {path.name}"
@@ -413,7 +447,7 @@ def _checked_name(path: Path, name: str) -> str:
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or "\0" in name or not pure.parts:
         raise DataError(
-            f"{path}: {_named(name)} leads out of the folder that was packed; pack its images anew, from within that folder"
+            f"{path}: {_named(name)} leads out of the folder that was packed; write its images anew, from within that folder"
         )
     return str(pure)
 

@@ -1,0 +1,45 @@
+"""Images packed into a few large files: which kind of files a folder has, and what reads them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gpucnn.data.image_folder import ImageFolder
+from gpucnn.data.parquet_images import ParquetImages
+from gpucnn.data.shard_files import divided, find_shards
+from gpucnn.data.tar_file import check_not_compressed
+from gpucnn.data.tar_shards import TarShards
+from gpucnn.errors import DataError
+from gpucnn.text import counted, names_text
+
+KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarShards}
+"""What reads files, by how their names end: made of `Shards`."""
+
+
+class Packed(NamedTuple):
+    """The files of a data set. Without `test` all of its images are in `train`."""
+
+    kind: type[ImageFolder]
+    train: Sequence[Path]
+    test: Sequence[Path]
+    validation: Sequence[Path]
+    notes: tuple[str, ...]
+    """What whoever uses them should know."""
+
+
+def find_packed(folder: Path) -> Packed | None:
+    """What is in `folder`; None if it has no such files. DataError if it has several kinds, a part twice, or compressed tars."""
+    found = {suffix: shards for suffix in KINDS if (shards := find_shards(folder, suffix))}
+    if not found:
+        check_not_compressed(folder)
+        return None
+    if len(found) > 1:
+        raise DataError(f"{folder}: has {names_text(list(found))} files; keep one kind of them there")
+    ((suffix, shards),) = found.items()
+    train, test, validation = divided(shards)
+    read = {*train, *test, *validation}
+    unread = [path.name for paths in shards.values() for path in paths if path not in read]
+    notes = [f"not read: {counted(len(unread), 'file')} of no part, {names_text(unread, 3)}"] if unread else []
+    if test and not shards.get("test"):
+        notes.append("there is no test part: the validation images are what is tested with")
+    return Packed(KINDS[suffix], train, test, validation, tuple(notes))

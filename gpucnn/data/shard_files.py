@@ -1,0 +1,78 @@
+"""A folder whose images are packed into a few large files: which files are there, and which part each belongs to."""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gpucnn.data.folder_parts import part_of
+from gpucnn.data.image_listing import cannot_be_listed, entries
+from gpucnn.errors import DataError
+from gpucnn.regular_file import TimedCalls
+from gpucnn.text import names_text
+
+
+class Shards(NamedTuple):
+    """Files of images of one part."""
+
+    files: Sequence[Path]
+    skip: Collection[Path] = ()
+    """Images that are passed over, as if they were not there, each by file and place within it."""
+
+
+def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
+    """The files that end in `suffix`, in `folder`, its `data`, or its folders train, test, ..., sorted, by their part.
+
+    A part is known by how a file's name begins, as in train-00000-of-00002.parquet, or by its folder's name, and is "train",
+    "validation" or "test", or "" for files that are of none. A folder below that holds images has none. Empty if there are none.
+
+    Raises DataError if a part is in two folders, or if a folder cannot be listed.
+    """
+    with TimedCalls() as timed:
+        try:
+            inside = entries(folder, timed)
+        except TimeoutError as error:
+            raise cannot_be_listed(folder, error) from None
+        except OSError:
+            return {}  # for ImageFolder to tell
+        try:
+            listed = [
+                (folder, inside),
+                *((one.path, entries(one.path, timed)) for one in inside if one.is_folder and _may_hold(one.name)),
+            ]
+        except OSError as error:
+            raise cannot_be_listed(folder, error) from None
+    found: dict[str, list[Path]] = {}
+    for place, there in listed:
+        # Beside class folders, or parts of such, there is mostly the archive that they were unpacked from.
+        is_unpacked = sum(entry.is_folder for entry in there) > 1
+        if not is_unpacked and (place == folder or not any(entry.is_image for entry in there)):
+            for entry in there:
+                if entry.kind == "file" and entry.name.lower().endswith(suffix) and not entry.name.startswith("."):
+                    found.setdefault(_part(entry.path, folder), []).append(entry.path)
+    for part, paths in found.items():
+        if len(places := sorted({str(path.parent) for path in paths})) > 1:
+            what = f"the {part} part" if part else "images"
+            raise DataError(f"{folder}: {what} in {names_text(places)}; give one of these folders")
+    return found
+
+
+def _may_hold(name: str) -> bool:
+    """Whether a folder of this name is looked into: one of a class may have a million files."""
+    return name.casefold() == "data" or part_of(name) is not None
+
+
+def _part(path: Path, folder: Path) -> str:
+    word = re.split(r"[\W_\d]", path.name, maxsplit=1)[0]
+    return part_of(word) or (part_of(path.parent.name) if path.parent != folder else None) or ""
+
+
+def divided(found: dict[str, list[Path]]) -> tuple[Sequence[Path], Sequence[Path], Sequence[Path]]:
+    """The files to train on, to test with and to validate with, of `find_shards`; none to test with if all are one part.
+
+    Without a test part the validation images are what is tested with.
+    """
+    train, validation, test = (found.get(part, []) for part in ("train", "validation", "test"))
+    if not train or not (test or validation):
+        return [path for paths in found.values() for path in paths], [], []
+    return (train, test, validation) if test else (train, validation, [])
