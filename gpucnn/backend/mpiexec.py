@@ -1,5 +1,6 @@
 """mpiexec, the program that starts a command as several processes of this machine."""
 
+import ctypes
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,9 @@ from mpi4py import MPI
 library = " ".join(MPI.Get_library_version().splitlines()[0].split())
 os.write(1, f"{MPI.COMM_WORLD.size} {library}\\n".encode())  # at once, as print does not
 """
+END_WITH_PARENT = 1
+"""Linux's constant PR_SET_PDEATHSIG."""
+
 PATIENCE = 60
 """Seconds in which two processes must have answered a question."""
 
@@ -25,15 +29,22 @@ PATIENCE = 60
 def run(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
     """Run `python -m module` with these arguments as so many processes, and return the exit status.
 
-    SIGTERM and Ctrl-C are passed on, and so is the end of a terminal, as SIGTERM. LibraryError without mpiexec or mpi4py.
+    SIGTERM and Ctrl-C are passed on, and so is the end of a terminal, as SIGTERM, and on Linux that of this process, if it is
+    killed. LibraryError without mpiexec or mpi4py.
     """
     mpi.check()
     command = [_program(), "-n", str(count), sys.executable, "-m", module, *arguments]
     # In a session of its own, as a Ctrl-C at the terminal would come twice else, which ends training at once.
-    child = subprocess.Popen(command, env=own_package.environment(), stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(
+        command, env=own_package.environment(), stdin=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )  # fmt: skip
+
+    passed_on: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        passed_on.append(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        child.send_signal(passed_on[-1])
 
     earlier = {}
     if threading.current_thread() is threading.main_thread():
@@ -46,6 +57,8 @@ def run(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+    if status in passed_on:  # MPICH's way to tell that it ended processes which had not begun to listen
+        return 128 + status
     return 128 - status if status < 0 else status
 
 
@@ -78,3 +91,8 @@ def _program() -> str:
     if found is None:
         raise LibraryError(f"--processes needs mpiexec, and there is none; {mpi.FIX}")
     return found
+
+
+def _end_with_parent() -> None:
+    """Have the system send SIGTERM once the parent is gone: what it has started would train on else."""
+    ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGTERM)

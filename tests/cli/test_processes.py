@@ -492,7 +492,11 @@ def test_one_process_needs_no_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
     assert begun == [1]
 
 
-def test_signals_are_passed_on_to_mpiexec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [(-signal.SIGKILL, 137), (signal.SIGTERM, 143), (signal.SIGINT, 130), (9, 9), (143, 143), (0, 0)],
+)
+def test_signals_are_passed_on_to_mpiexec(ended: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a terminal as SIGTERM; and what comes of it is the exit status."""
     sent: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -501,13 +505,13 @@ def test_signals_are_passed_on_to_mpiexec(tmp_path: Path, monkeypatch: pytest.Mo
         for number in handlers:
             os.kill(os.getpid(), number)
             time.sleep(0)  # handlers run between bytecodes
-        return -signal.SIGKILL
+        return ended
 
     monkeypatch.setattr(mpi, "check", lambda: None)
     monkeypatch.setattr(mpiexec, "_program", lambda: "mpiexec")
     monkeypatch.setattr(
         mpiexec.subprocess, "Popen", lambda *_, **options: SimpleNamespace(send_signal=sent.append, wait=wait)
     )
-    assert mpiexec.run(2, ["train"]) == 128 + signal.SIGKILL
+    assert mpiexec.run(2, ["train"]) == status
     assert sent == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]
     assert {number: signal.getsignal(number) for number in handlers} == handlers

@@ -1,0 +1,66 @@
+"""What processes that train together tell each other beside the sums of their shards."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from gpucnn.backend.group import Group
+from gpucnn.errors import TrainingError
+from gpucnn.training import Callback, Trainer, sharded_step
+from tests.backend.thread_group import on_ranks
+from tests.training.test_sharding import trainer
+
+
+class Drift(Callback):
+    """One process changes a bit of a parameter, as a memory that errs does."""
+
+    def __init__(self, rank: int, step: int) -> None:
+        self.rank, self.step = rank, step
+
+    def on_batch_end(self, one: Trainer) -> None:
+        if one.sharding.group.rank == self.rank and one.step == self.step:
+            array = next(one.model.parameters()).array
+            array.reshape(-1).view("u4")[0] ^= 1 << 20
+
+
+def test_a_process_whose_parameters_drift_is_named_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharded_step, "CHECKED_EVERY", 4)
+
+    def found(group: Group) -> tuple[int, str]:
+        one = trainer(group, callbacks=[Drift(1, 5)])
+        with pytest.raises(TrainingError) as raised:
+            one.fit(4)
+        return one.step, str(raised.value)
+
+    told = (
+        "after step 8 the parameters of rank 1 are not those of rank 0: one of their machines computes wrongly, or other "
+        "processors or versions; go on from the last checkpoint without it"
+    )
+    assert on_ranks(3, found) == [(8, told)] * 3
+
+
+def test_processes_that_agree_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharded_step, "CHECKED_EVERY", 1)
+    assert on_ranks(2, lambda group: len(trainer(group).fit(2))) == [2, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_an_evaluation_stops_all_after_the_epoch(number: int) -> None:
+    """No step comes before the next savepoint to tell the others."""
+
+    class Asked(Callback):
+        def on_epoch_end(self, one: Trainer) -> None:
+            if one.sharding.group.rank == 1:
+                one.sharding.signal = number
+
+        def on_savepoint(self, one: Trainer) -> None:
+            if one.sharding.stop_signal is not None:
+                raise KeyboardInterrupt(one.step, one.sharding.stop_signal)
+
+    def found(group: Group) -> Any:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            trainer(group, callbacks=[Asked()]).fit(2)
+        return raised.value.args
+
+    assert on_ranks(3, found) == [(3, number)] * 3
