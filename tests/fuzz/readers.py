@@ -24,6 +24,7 @@ from gpucnn.cli.runs import as_json, lines
 from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
 from gpucnn.data.cifar import read_cifar100
 from gpucnn.data.mnist import find_mnist
+from gpucnn.data.npy_images import NpyImages
 from gpucnn.data.parquet_images import ParquetImages
 from gpucnn.data.svhn import read_svhn
 from gpucnn.errors import GpucnnError, StateError
@@ -545,6 +546,29 @@ class Parquet(Reader):
         assert 0 <= labels.min() <= labels.max() < images.num_classes
 
 
+class NpyArray(Reader):
+    """One array of many images, mostly changed in its header."""
+
+    name, file_name = "images.npy", "images.npy"
+    tokens = (b"(", b")", b",", b"'descr': '|O'", b"<U9", b"<f8", b"True", b"9" * 30, b"-1", b"\x93NUMPY", b"\0")
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for images in (np.zeros((4, 2, 2, 3), np.uint8), np.ones((4, 2, 2), np.float32)):
+            content = io.BytesIO()
+            np.save(content, images)
+            files.append(content.getvalue())
+        return files
+
+    def prepare(self) -> None:
+        np.save(self.folder / "labels.npy", np.arange(4) % 2)
+
+    def read(self) -> None:
+        pixels, labels = NpyImages(self.folder, 2)[:]
+        assert pixels.shape == (len(labels), 3, 2, 2)
+        assert np.isfinite(pixels).all()
+
+
 class Model(Reader):
     """Changed bytes, a changed header, and a changed description."""
 
@@ -891,7 +915,7 @@ class TimesFile(LinesFile):
 
 
 READERS: list[type[Reader]] = [
-    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Parquet, Model, Onnx, TorchZip, TorchLegacy, Safetensors,
+    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Parquet, NpyArray, Model, Onnx, TorchZip, TorchLegacy, Safetensors,
     CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
     SummaryFile, TimesFile,
 ]  # fmt: skip
