@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from gpucnn import backend, data, models, optim
 from gpucnn.backend.group import Group, SingleProcess, of_first
 from gpucnn.backend.memory import free_bytes
+from gpucnn.backend.nccl import NcclGroup
 from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, cache_notes, folder_of, read_larger
 from gpucnn.data.image_folder import whole_of
 from gpucnn.data.jpeg_decoders import PILLOW, SIMPLEJPEG, check_decoder, simplejpeg_version
@@ -94,9 +95,13 @@ class PreparedRun:
     def trainer(self, callbacks: Sequence[Callback] = (), group: Group | None = None) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs, on this process alone or as one of a `group`.
 
-        Raises ArgumentError for a callback with an unknown hook, and for more processes than `config.shards`.
+        Processes with GPUs exchange gradients straight from one to another, by NCCL. Raises ArgumentError for a callback with
+        an unknown hook, and for more processes than `config.shards`, DeviceError where NCCL is missing, or GPUs are shared.
         """
         assert self.config.label_smoothing is not None
+        device = backend.choose_device(self.config.device).device
+        if group is not None and group.size > 1 and device.kind == "cuda":
+            group = NcclGroup(group, device)
         return Trainer(
             self.model, self.optimizer, self.train_loader, None if self.val_loader else self.test_loader, self.schedule,
             callbacks, self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value,

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +159,14 @@ def test_whether_several_processes_can_be_started(monkeypatch: pytest.MonkeyPatc
     assert mpiexec.describe() == f"none (--processes needs mpiexec, and there is none; {mpi.FIX})"
     broken = tmp_path / "mpiexec"
     for script, told in [
-        ("echo 1 MPICH 5.0; echo 1 MPICH 5.0", f"none, as those of {broken} are single ones to mpi4py's MPICH 5.0: {mpi.OTHER_MPI}"),
-        ("echo no such host >&2; exit 3", f"none, as {broken} and mpi4py do not go together (no such host); reinstall both: {mpi.FIX}"),
+        (
+            "echo 1 MPICH 5.0; echo 1 MPICH 5.0",
+            f"none, as those of {broken} are single ones to mpi4py's MPICH 5.0: {mpi.OTHER_MPI}",
+        ),
+        (
+            "echo no such host >&2; exit 3",
+            f"none, as {broken} and mpi4py do not go together (no such host); reinstall both: {mpi.FIX}",
+        ),
         ("exit 4", f"none, as {broken} and mpi4py do not go together (status 4); reinstall both: {mpi.FIX}"),
     ]:
         broken.write_text(f"#!/bin/sh\n{script}\n")
