@@ -20,7 +20,8 @@ SETTLED = 2_000_000_000
 MOST_FOLDERS = 100
 READERS = (
     "class_images", "decoded_cache", "image_decoder", "image_file", "image_kind", "image_metadata", "inspection",
-    "inspection_memory", "jpeg_decoders", "npz", "parquet_file", "parquet_images", "plain_image", "tar_file",
+    "inspection_memory", "jpeg_decoders", "npy_images",
+    "npz", "parquet_file", "parquet_images", "plain_image", "tar_file",
     "tar_shards",
 )  # fmt: skip
 """The modules that what is kept depends on."""

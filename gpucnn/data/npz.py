@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -22,6 +22,19 @@ def read_npy(stream: BinaryIO, most_bytes: int, name: str) -> np.ndarray:
 
     Raises DataError, which starts with `name`, if its header promises more; ValueError if it is not such a file.
     """
+    shape, is_fortran, dtype = read_npy_header(stream, most_bytes, name)
+    promised = math.prod(shape) * dtype.itemsize
+    content = stream.read(promised)
+    if len(content) != promised:
+        raise DataError(
+            f"{name}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has "
+            f"{len(content):,}; it is truncated"
+        )
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def read_npy_header(stream: BinaryIO, most_bytes: int, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran's order, and dtype of the array whose elements come next in `stream`. Raises what `read_npy` does."""
     with quiet_reading():
         version = np.lib.format.read_magic(stream)
         # Later versions are for dtypes that take pages to describe, and their headers have any length.
@@ -36,13 +49,7 @@ def read_npy(stream: BinaryIO, most_bytes: int, name: str) -> np.ndarray:
             f"{name}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has {there:,}; it "
             f"is truncated or its header is damaged"
         )
-    content = stream.read(promised)
-    if len(content) != promised:
-        raise DataError(
-            f"{name}: the header promises {shape_text(shape)} of {dtype}, {promised:,} bytes, the file has "
-            f"{len(content):,}; it is truncated"
-        )
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+    return shape, is_fortran, dtype
 
 
 def read_npz(path: str | os.PathLike[str], names: Sequence[str]) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.data.image_folder import ImageFolder
+from gpucnn.data.npy_images import IMAGES, NpyImages, labels_beside
 from gpucnn.data.parquet_images import ParquetImages
 from gpucnn.data.shard_files import divided, find_shards
 from gpucnn.data.tar_file import check_not_compressed
@@ -12,7 +13,7 @@ from gpucnn.data.tar_shards import TarShards
 from gpucnn.errors import DataError
 from gpucnn.text import counted, names_text
 
-KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarShards}
+KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarShards, IMAGES: NpyImages}
 """What reads files, by how their names end: made of `Shards`."""
 
 
@@ -30,6 +31,8 @@ class Packed(NamedTuple):
 def find_packed(folder: Path) -> Packed | None:
     """What is in `folder`; None if it has no such files. DataError if it has several kinds, a part twice, or compressed tars."""
     found = {suffix: shards for suffix in KINDS if (shards := find_shards(folder, suffix))}
+    if not any(labels_beside(path).exists() for paths in found.get(IMAGES, {}).values() for path in paths):
+        found.pop(IMAGES, None)  # an image that is called so
     if not found:
         check_not_compressed(folder)
         return None

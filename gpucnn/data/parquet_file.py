@@ -71,7 +71,8 @@ class ParquetTable:
                     f"{path}: promises {sum(counts):,} rows in {self._stamp[0]:,} bytes; it is damaged; {AGAIN}"
                 )
             self.starts: np.ndarray = np.cumsum([0, *counts])
-            self.sizes = [self._image_bytes(group) for group in range(len(counts))]
+            # Not of the column of images: pyarrow ends the process over some damage there.
+            self.sizes = [self._metadata.row_group(group).total_byte_size for group in range(len(counts))]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -150,12 +151,6 @@ class ParquetTable:
                 # Of a struct: its field, null where the struct is.
                 yield column.flatten()[column.type.get_field_index(inner)] if outer else column
 
-    def _image_bytes(self, group: int) -> int:
-        """How much memory the images of a row group take."""
-        row_group = self._metadata.row_group(group)
-        columns = (row_group.column(place) for place in range(row_group.num_columns))
-        return sum(column.total_uncompressed_size for column in columns if column.path_in_schema == self.columns.image)
-
 
 def _opened(file: BinaryIO, metadata: "FileMetaData | None" = None) -> "ParquetFile":
     try:
@@ -179,6 +174,11 @@ def _reading(path: Path) -> Iterator[None]:
         if error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
         raise _damaged(path, error) from None
+    except MemoryError as error:
+        raise DataError(
+            f"{path}: asks for more memory than there is ({error}); it is damaged, or its row groups are too large: write it with smaller "
+            f"ones, e.g. row_group_size=100"
+        ) from None
     except Exception as error:  # pyarrow raises many kinds
         raise _damaged(path, error) from None
 

@@ -91,10 +91,8 @@ def _notes(tables: Sequence[ParquetTable]) -> tuple[str, ...]:
     largest, path = max((max(table.sizes, default=0), table.path) for table in tables)
     if largest <= PIECE_BYTES:
         return ()
-    return (
-        f"{path}: has row groups of up to {largest >> 20:,} MB of images, which take long to read in random order; write it with "
-        f"smaller ones, e.g. row_group_size=100",
-    )
+    told = f"{path}: has row groups of up to {largest >> 20:,} MB, which take long to read in random order"
+    return (f"{told}; write it with smaller ones, e.g. row_group_size=100",)
 
 
 def _labels(tables: Sequence[ParquetTable], expected: Sequence[str] | None) -> tuple[tuple[str, ...], np.ndarray]:

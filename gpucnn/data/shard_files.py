@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.data.folder_parts import part_of
-from gpucnn.data.image_listing import cannot_be_listed, entries
+from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text
@@ -46,7 +46,7 @@ def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
     for place, there in listed:
         # Beside class folders, or parts of such, there is mostly the archive that they were unpacked from.
         is_unpacked = sum(entry.is_folder for entry in there) > 1
-        if not is_unpacked and (place == folder or not any(entry.is_image for entry in there)):
+        if not is_unpacked and (place == folder or not any(_is_other_image(entry, suffix) for entry in there)):
             for entry in there:
                 if entry.kind == "file" and entry.name.lower().endswith(suffix) and not entry.name.startswith("."):
                     found.setdefault(_part(entry.path, folder), []).append(entry.path)
@@ -55,6 +55,10 @@ def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
             what = f"the {part} part" if part else "images"
             raise DataError(f"{folder}: {what} in {names_text(places)}; give one of these folders")
     return found
+
+
+def _is_other_image(entry: Entry, suffix: str) -> bool:
+    return entry.is_image and not (suffix.endswith(".npy") and entry.name.lower().endswith(".npy"))
 
 
 def _may_hold(name: str) -> bool:

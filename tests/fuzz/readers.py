@@ -24,6 +24,8 @@ from gpucnn.cli.runs import as_json, lines
 from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
 from gpucnn.data.cifar import read_cifar100
 from gpucnn.data.mnist import find_mnist
+from gpucnn.data.npy_images import NpyImages
+from gpucnn.data.parquet_images import ParquetImages
 from gpucnn.data.svhn import read_svhn
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.files.checkpoint_file import _checksum
@@ -33,6 +35,7 @@ from gpucnn.optim import ReduceOnPlateau
 from gpucnn.text import is_printed
 from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_runs, load_checkpoint, save_checkpoint
 from tests.data.idx_files import idx
+from tests.data.parquet_files import write
 from tests.data.set_files import pixels, python_2_batch, write_batch, write_table
 from tests.files.torch_examples import FOLDER
 from tests.fuzz.mutation import mutated, mutated_json
@@ -60,6 +63,8 @@ class Reader(ABC):
     """What stands in such files, to be put in other places."""
     unnamed: ClassVar[tuple[type[GpucnnError], ...]] = ()
     """Errors that cannot know the file, as they come of what was read from it."""
+    may_lack_memory: ClassVar[bool] = False
+    """Whether a library asks for as much memory as a file promises, and touches no more than is filled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / self.file_name
@@ -486,6 +491,84 @@ def sealed(header: str, content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content
 
 
+class Parquet(Reader):
+    """Tables of images, changed in their footers and pages, where most of the bytes are not."""
+
+    name, file_name = "Parquet", "train.parquet"
+    may_lack_memory = True
+    tokens = (b"PAR1", b"PARE", b"\x15\xfe\xff\xff\xff\x0f", b"\x15\x00", b"\x19\xfc", b"\x18\x80\x80\x80\x80\x10", b"\x16\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+              b"huggingface", b'"names": ["\\ud800", "b"]', b"bytes", b"label", b"\0")  # fmt: skip
+
+    def valid_files(self) -> list[bytes]:
+        picture = io.BytesIO()
+        Image.new("L", (2, 2)).save(picture, "PNG")
+        files = []
+        for struct_column, compression, dictionary in (
+            (True, "snappy", False),
+            (True, "none", True),
+            (False, "gzip", False),
+            (False, "none", False),
+        ):
+            images = [picture.getvalue() + bytes([row]) for row in range(4)]
+            rows = (
+                [{"bytes": image, "path": f"{row}.png"} for row, image in enumerate(images)]
+                if struct_column
+                else images
+            )
+            labels = [0, 1, 1, 0] if struct_column else ["cat", "dog", "dog", "cat"]
+            write(
+                self.folder / "valid",
+                rows,
+                labels,
+                ("cat", "dog") if struct_column else (),
+                3,
+                compression=compression,
+                use_dictionary=dictionary,
+            )
+            files.append((self.folder / "valid").read_bytes())
+        (self.folder / "valid").unlink()
+        return files
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Every other time within the footer alone, whose length is then set right."""
+        content = self.valid[draw.integers(len(self.valid))]
+        if draw.integers(2):
+            return super().changed(draw)
+        end = len(content) - 8
+        start = end - int.from_bytes(content[end : end + 4], "little")
+        footer = mutated(content[start:end], [content], self.tokens, draw)
+        return content[:start] + footer + struct.pack("<I", len(footer)) + content[-4:]
+
+    def read(self) -> None:
+        images = ParquetImages(self.folder, 2)
+        pixels, labels = images[:]
+        assert pixels.shape == (len(labels), 3, 2, 2)
+        assert 0 <= labels.min() <= labels.max() < images.num_classes
+
+
+class NpyArray(Reader):
+    """One array of many images, mostly changed in its header."""
+
+    name, file_name = "images.npy", "images.npy"
+    tokens = (b"(", b")", b",", b"'descr': '|O'", b"<U9", b"<f8", b"True", b"9" * 30, b"-1", b"\x93NUMPY", b"\0")
+
+    def valid_files(self) -> list[bytes]:
+        files = []
+        for images in (np.zeros((4, 2, 2, 3), np.uint8), np.ones((4, 2, 2), np.float32)):
+            content = io.BytesIO()
+            np.save(content, images)
+            files.append(content.getvalue())
+        return files
+
+    def prepare(self) -> None:
+        np.save(self.folder / "labels.npy", np.arange(4) % 2)
+
+    def read(self) -> None:
+        pixels, labels = NpyImages(self.folder, 2)[:]
+        assert pixels.shape == (len(labels), 3, 2, 2)
+        assert np.isfinite(pixels).all()
+
+
 class Model(Reader):
     """Changed bytes, a changed header, and a changed description."""
 
@@ -832,7 +915,7 @@ class TimesFile(LinesFile):
 
 
 READERS: list[type[Reader]] = [
-    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Model, Onnx, TorchZip, TorchLegacy, Safetensors,
+    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Parquet, NpyArray, Model, Onnx, TorchZip, TorchLegacy, Safetensors,
     CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
     SummaryFile, TimesFile,
 ]  # fmt: skip
