@@ -298,8 +298,8 @@ def _label(path: Path, file: BinaryIO, key: str, files: Mapping[str, Member]) ->
             if not isinstance(value, dict) or "label" not in value:
                 continue
             value = value["label"]
-        elif text.isascii() and text.isdigit():
-            value = int(text) if len(text) < 10 else -1
+        elif text.isascii() and text.lstrip("-").isdigit():
+            value = int(text) if len(text) < 11 else -1
         is_number = isinstance(value, int) and not isinstance(value, bool)
         if not (isinstance(value, str) and value.strip()) and not (is_number and 0 <= value < 1 << 31):
             raise DataError(

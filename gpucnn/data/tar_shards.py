@@ -22,7 +22,7 @@ from gpucnn.text_table import shortened
 CLASSES = "classes.txt"
 """The file beside tars that has the names of classes, one a line, for labels that are numbers."""
 
-AT_ONCE = 16
+AT_ONCE = 8
 """Images that are read together: to wait for another thread takes longer than to read a small one."""
 
 

@@ -47,7 +47,9 @@ def test_every_file_is_found_as_python_finds_it(format_: int, tmp_path: Path) ->
 def test_owners_times_and_folders_change_nothing(tmp_path: Path) -> None:
     (tmp_path / "in" / "cat").mkdir(parents=True)
     (tmp_path / "in" / "cat" / "1.png").write_bytes(picture(0))
-    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "a commit"}) as archive:
+    with tarfile.open(
+        tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "a commit"}
+    ) as archive:
         archive.add(tmp_path / "in", ".")
     found = opened(tmp_path / "x.tar")
     assert (found.images, found.labels, found.read("cat/1.png")) == (["cat/1.png"], ["cat"], picture(0))
@@ -205,7 +207,19 @@ def test_a_file_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_labels_beside_images(tmp_path: Path) -> None:
-    files = {"a/7.png": b"1", "a/7.cls": b"12\n", "b.png": b"2", "b.json": b'{"label": "dog", "by": "x"}', "c.jpg": b"3", "c.cls": b"cat"}
+    files = {
+        "a/7.png": b"1",
+        "a/7.cls": b"12\n",
+        "b.png": b"2",
+        "b.json": b'{"label": "dog", "by": "x"}',
+        "c.jpg": b"3",
+        "c.cls": b"cat",
+    }
     found = opened(write(tmp_path, tar({**files, "d.seg.png": b"4", "d.cls": b"0", "d.txt": b"", "._d.png": b""})))
-    assert dict(zip(found.images, found.labels, strict=True)) == {"a/7.png": 12, "b.png": "dog", "c.jpg": "cat", "d.seg.png": 0}
+    assert dict(zip(found.images, found.labels, strict=True)) == {
+        "a/7.png": 12,
+        "b.png": "dog",
+        "c.jpg": "cat",
+        "d.seg.png": 0,
+    }
     assert found.left_out == {".txt": 1, "hidden": 1}
