@@ -22,6 +22,7 @@ LEFT_OUT = {
     "onnx": "it takes half an hour",
     "bench": "it installs PyTorch, and wants a machine that does nothing else",
     "serving": "it installs PyTorch, needs wrk, and wants a machine that does nothing else",
+    "parallel": "it takes some minutes, and installs mpich",
     "arm": "it needs Debian's qemu-user",
     "gpu": "it needs a GPU",
 }
@@ -35,7 +36,7 @@ if sys.platform == "darwin":
     LEFT_OUT["compile"] = "NVIDIA has no NVRTC for macOS"
 EVERY_SESSION = (
     *("lint", "types", "plain", "numpy", "jit", "emulated", "compile", "examples", "browser"),
-    *("bounds", "mutants", "fuzz", "sweep", "oracle", "onnx", "bench", "serving", "arm", "gpu"),
+    *("bounds", "mutants", "fuzz", "sweep", "oracle", "onnx", "bench", "serving", "parallel", "arm", "gpu"),
 )
 nox.options.sessions = [*(name for name in EVERY_SESSION if name not in LEFT_OUT), "left_out"]
 
@@ -225,6 +226,14 @@ def serving(session: nox.Session) -> None:
     session.run("gpucnn", "train", "--epochs", "3", "--seed", "0", "--out", run, "--quiet")
     session.run("python", "-m", "tests.serve.load", run, *session.posargs)
     session.run("pytest", "tests/serve", "--bad-requests", "10000")
+
+
+@nox.session
+def parallel(session: nox.Session) -> None:
+    """Several processes: the same bytes on every backend and number of them, and after 20 kills."""
+    session.install("-e", ".[dev,mpi]", "mpich")
+    tests = ("tests/training/test_parallel.py", "tests/runs/test_killed_ranks.py", "tests/cli/test_verify_parallel.py")
+    session.run("pytest", *tests, "-n", "0", "--parallel", "--rank-kills", "20", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -40,6 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--onnx", action="store_true", help="every model, function and opset as ONNX, not a sample (minutes)"
     )
+    group.addoption(
+        "--parallel", action="store_true", help="several processes: every backend, model and number of them (minutes)"
+    )
+    group.addoption(
+        "--rank-kills",
+        type=int,
+        default=1,
+        metavar="N",
+        help="kill one of a run's processes so often, and resume on others (1)",
+    )
     group.addoption("--kernel-coverage", action="store_true", help="count the lines of the .cu files that tests run")
     group.addoption(
         "--kills", type=int, default=50, metavar="N", help="kill processes that write checkpoints so often (50)"

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from tests.backend.group_mutants import TABLE as GROUPS
 from tests.backend.mutants import TABLE as GRAPHS
 from tests.benchmark.mutants import TABLE as PREDICTIONS
 from tests.explain.mutants import TABLE as EXPLAIN
@@ -21,8 +22,22 @@ from tests.mutation import ROOT, Mutant, Table
 from tests.plot.mutants import TABLE as FIGURES
 from tests.testing.mutants import TABLE as STAND_IN
 from tests.training.mutants import TABLE as TRAINING
+from tests.training.parallel_mutants import TABLE as PROCESSES
 
-TABLES = (KERNELS, COMPILED_LOOPS, PRODUCTS, TRAINING, GRAPHS, PREDICTIONS, STAND_IN, EXPLAIN, FIGURES, CLASSIFIER)
+TABLES = (
+    KERNELS,
+    COMPILED_LOOPS,
+    PRODUCTS,
+    TRAINING,
+    GRAPHS,
+    GROUPS,
+    PREDICTIONS,
+    STAND_IN,
+    EXPLAIN,
+    FIGURES,
+    CLASSIFIER,
+    PROCESSES,
+)
 ROWS = [(table, file_name) for table in TABLES for file_name in table.tests_of]
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 

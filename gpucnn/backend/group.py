@@ -1,9 +1,12 @@
 """Processes that train one model together: what each can ask of the others."""
 
-from collections.abc import Sequence
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from gpucnn.backend.arrays import Array
+from gpucnn.errors import GpucnnError
+
+T = TypeVar("T")
 
 
 class Exchange(Protocol):
@@ -38,6 +41,23 @@ class Group(Protocol):
 
     def abort(self, status: int) -> NoReturn:
         """End all processes at once with this exit status."""
+
+
+def of_first(group: Group, compute: Callable[[], T]) -> T:
+    """What `compute` gives on rank 0, where alone it is called, on all ranks; an error that is expected is raised on all."""
+    if group.size == 1:
+        return compute()
+    result: tuple[Any, Exception | None] = None, None
+    if group.rank == 0:
+        try:
+            result = compute(), None
+        except (GpucnnError, OSError) as error:
+            result = None, error
+    value, failure = group.gather(result)[0]
+    if failure is not None:
+        raise failure
+    found: T = value
+    return found
 
 
 class _Done:

@@ -5,7 +5,10 @@ import os
 import pickle
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from gpucnn.backend.arrays import Array
 from gpucnn.backend.device import device_of, overwrite, to_host
@@ -16,6 +19,10 @@ SPINS, NAP = 200, 1e-4
 
 
 FIX = "on a cluster load its MPI and `pip install mpi4py`, else `pip install mpi4py mpich`"
+OTHER_MPI = (
+    "mpiexec and mpi4py are of two MPIs; start with the mpiexec of mpi4py's, which gpucnn doctor names, or build mpi4py for the "
+    "other: `pip install --force-reinstall --no-binary=mpi4py mpi4py`"
+)
 
 
 def check() -> None:
@@ -25,35 +32,50 @@ def check() -> None:
 
 
 def world() -> "MpiGroup":
-    """All processes that were started together. LibraryError, with the fix, without mpi4py, or an MPI for it."""
+    """All processes that were started together. LibraryError, with the fix, without mpi4py, or an MPI for it.
+
+    What MPICH has in /dev/shm loses its name here, so that nothing stays there however the processes end.
+    """
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
-    return MpiGroup(MPI.COMM_WORLD)
+    group = MpiGroup(MPI.COMM_WORLD)
+    group.host()  # all of this machine have opened it
+    for place in _shared_memory():
+        place.unlink(missing_ok=True)
+    return group
+
+
+def _shared_memory() -> set[Path]:
+    """MPICH's files in /dev/shm that this process has in its memory; it removes them at the end, but not after an abort."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    return {Path(line[line.index("/") :]) for line in lines if "/dev/shm/mpich_shm_" in line}
 
 
 class MpiGroup:
     """The processes of an MPI communicator. MPI moves bytes, and computes nothing."""
 
     def __init__(self, communicator: Any) -> None:
-        self._own = communicator.Dup()
+        self._own, self._last = communicator.Dup(), communicator.Dup()
         self.rank: int = communicator.Get_rank()
         self.size: int = communicator.Get_size()
 
     def host(self) -> tuple[int, int]:
-        """Which of the processes on this machine this is, from 0, and how many there are here."""
+        """Which of the processes on this machine this is, from 0, and how many there are here. All ranks call it."""
         from mpi4py import MPI
 
         here = self._own.Split_type(MPI.COMM_TYPE_SHARED)
         found = here.Get_rank(), here.Get_size()
+        here.Barrier()
         here.Free()
         return found
 
     def exchange(self, sent: Sequence[Array], received: Sequence[Array]) -> "_Transfers":
         """See `Group.exchange`. Arrays on a GPU go by way of the host."""
         out = [to_host(array) for array in sent]
-        places = [array if device_of(array).kind == "cpu" else to_host(array) for array in received]
+        places = [array if device_of(array).kind == "cpu" else np.empty(array.shape, array.dtype) for array in received]
         requests = [
             self._own.Irecv(_bytes(place), other)
             for other, place in enumerate(places)
@@ -71,12 +93,30 @@ class MpiGroup:
     def gather(self, value: Any) -> list[Any]:
         """See `Group.gather`."""
         text = pickle.dumps(value)
-        sizes = self._own.alltoall([len(text)] * self.size)
+        sizes = np.empty(self.size, np.int64)
+        _wait([self._own.Ialltoall(np.full(self.size, len(text)), sizes)])
         parts = [bytearray(size) for size in sizes]
         requests = [self._own.Irecv(part, other) for other, part in enumerate(parts) if other != self.rank]
         requests += [self._own.Isend(text, other) for other in range(self.size) if other != self.rank]
         _wait(requests)
         return [value if other == self.rank else pickle.loads(part) for other, part in enumerate(parts)]
+
+    def last_words(self, text: str, seconds: float) -> list[str | None]:
+        """What each process that ends, too, tells within some seconds, by rank; None of those that do not."""
+        from mpi4py import MPI
+
+        heard: list[str | None] = [text if rank == self.rank else None for rank in range(self.size)]
+        sent = [self._last.isend(text, rank) for rank in range(self.size) if rank != self.rank]
+        until = time.monotonic() + seconds
+        while None in heard and time.monotonic() < until:
+            told = MPI.Status()
+            if self._last.iprobe(status=told):
+                heard[told.Get_source()] = self._last.recv(source=told.Get_source())
+            else:
+                time.sleep(NAP)
+        if None not in heard:
+            _wait(sent)
+        return heard
 
     def abort(self, status: int) -> NoReturn:
         """See `Group.abort`."""
@@ -109,11 +149,10 @@ def _bytes(array: Array) -> Any:
 
 
 def _wait(requests: list[Any]) -> None:
-    """Return when all is done. MPI's own wait would keep a core busy that another rank may need."""
+    """Return when all is done. MPI's own wait would keep a core busy that another rank, or a thread that loads, may need."""
     from mpi4py import MPI
 
     looks = 0
     while not MPI.Request.Testall(requests):
         looks += 1
-        if looks > SPINS:
-            time.sleep(NAP)
+        time.sleep(0 if looks < SPINS else NAP)

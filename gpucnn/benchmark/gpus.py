@@ -21,12 +21,16 @@ class GPU:
     """Hz, boost."""
     host_link: float
     """Bytes a second from the host: PCIe, one way."""
+    peer_link: float
+    """Bytes a second to other GPUs of the machine, one way: NVLink where there is one, else PCIe."""
     launch_floor: float = 2.5e-6
     """What the shortest kernel takes, one after the other. Assumed: two to three microseconds are seen in profiles."""
     eager_call: float = 12e-6
     """The host's time for one operation in CuPy. Assumed: CuPy's performance guide has 12 for a sum, its issues 8 to 25."""
     graph_launch: float = 15e-6
     """The host's time to launch a graph. Assumed: 83 for a graph of 117 empty kernels are published (ahrefs/ocannl#488)."""
+    exchange_floor: float = 10e-6
+    """What NCCL's shortest exchange takes between GPUs of one machine. Assumed: its tests show 8 to 20 microseconds."""
 
     @property
     def slots(self) -> float:
@@ -45,6 +49,7 @@ GPUS: dict[str, GPU] = {
         multiprocessors=132,  # data sheet of H100 SXM
         clock=1.98e9,  # 67e12 / (132 * 128 * 2)
         host_link=64e9,  # PCIe 5.0 x16
+        peer_link=450e9,  # data sheet: NVLink 4, 900 both ways
     ),
     "h100": GPU(
         "NVIDIA H100 SXM",
@@ -56,6 +61,7 @@ GPUS: dict[str, GPU] = {
         multiprocessors=132,  # white paper
         clock=1.98e9,  # 67e12 / (132 * 128 * 2)
         host_link=64e9,  # PCIe 5.0 x16
+        peer_link=450e9,  # data sheet: NVLink 4, 900 both ways
     ),
     "a100": GPU(
         "NVIDIA A100 SXM 80 GB",
@@ -67,6 +73,7 @@ GPUS: dict[str, GPU] = {
         multiprocessors=108,  # white paper
         clock=1.41e9,  # white paper
         host_link=32e9,  # PCIe 4.0 x16
+        peer_link=300e9,  # data sheet: NVLink 3, 600 both ways
     ),
     "rtx4090": GPU(
         "NVIDIA GeForce RTX 4090",
@@ -78,6 +85,7 @@ GPUS: dict[str, GPU] = {
         multiprocessors=128,  # Ada white paper
         clock=2.52e9,  # Ada white paper
         host_link=32e9,  # PCIe 4.0 x16
+        peer_link=32e9,  # by way of PCIe: it has no NVLink
     ),
     "rtx4060": GPU(
         "NVIDIA GeForce RTX 4060 Laptop",
@@ -89,6 +97,7 @@ GPUS: dict[str, GPU] = {
         multiprocessors=24,  # 3,072 cores
         clock=2.1e9,  # assumed: boost is 1.47 to 2.37, as the laptop's power allows
         host_link=16e9,  # PCIe 4.0 x8
+        peer_link=16e9,  # by way of PCIe: it has no NVLink
     ),
 }
 """By the names that `gpucnn bench --gpu` knows."""

@@ -8,14 +8,19 @@ sheet, or the shortest time of a kernel, and the host is in the way where it lau
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
 
 from gpucnn import models
-from gpucnn.backend import Device
+from gpucnn.backend import Array, Device
+from gpucnn.backend.group import Exchange
+from gpucnn.backend.nccl import NcclGroup
 from gpucnn.benchmark.gpus import GPU
 from gpucnn.benchmark.limit import Work, training_step_work
 from gpucnn.benchmark.rivals import GPUCNN, Rival
 from gpucnn.benchmark.training_step import CLASSES, MODELS, Workload, training_step
+from gpucnn.optim.shard_sum import ShardSum
 from gpucnn.testing.operation_log import Kind, Operation
 from gpucnn.testing.untouched_gpu import untouched_gpu
 
@@ -54,6 +59,20 @@ class Counts(NamedTuple):
     product_flops: int
 
 
+class Sharing(NamedTuple):
+    """What a step costs beside, where several GPUs of a machine train, each with a batch of its own."""
+
+    gpus: int
+    exchanges: int
+    """Launches of NCCL's."""
+    launches: int
+    """Of our own: sums of what has come."""
+    bytes_sent: int
+    """By each GPU, to the others."""
+    seconds: float
+    """Of exchanges and sums, one after the other: none of it hidden behind the backward pass."""
+
+
 class KernelRow(NamedTuple):
     """All operations of one name in a step."""
 
@@ -82,7 +101,7 @@ def step_operations(workload: Workload) -> list[Operation]:
 
 def counts(operations: Iterable[Operation]) -> Counts:
     """What the operations come to."""
-    of_kind: dict[Kind, int] = {"launch": 0, "product": 0, "upload": 0, "download": 0, "synchronize": 0}
+    of_kind: dict[Kind, int] = {"launch": 0, "product": 0, "upload": 0, "download": 0, "synchronize": 0, "exchange": 0}
     read = written = flops = 0
     for operation in operations:
         of_kind[operation.kind] += 1
@@ -90,6 +109,37 @@ def counts(operations: Iterable[Operation]) -> Counts:
         flops += operation.flops if operation.kind == "product" else 0
     waits = of_kind["download"] + of_kind["synchronize"]
     return Counts(of_kind["launch"], of_kind["product"], of_kind["upload"], waits, read, written, flops)
+
+
+class _FirstOf:
+    """The group of a GPU that computes nothing, without the others, which are as this one."""
+
+    def __init__(self, size: int) -> None:
+        self.rank, self.size = 0, size
+
+    def gather(self, value: Any) -> list[Any]:
+        """What others say of themselves is not known: nothing but this one's value."""
+        return [value]
+
+    def exchange(self, sent: Sequence[Array], received: Sequence[Array]) -> Exchange:
+        """Never: arrays are on the GPU."""
+        raise NotImplementedError
+
+    def abort(self, status: int) -> NoReturn:
+        """Never."""
+        raise NotImplementedError
+
+
+def summing_operations(length: int, gpus: int) -> list[Operation]:
+    """What the first of some `gpus` is asked for, to add up an array (length,) of float32 from each of them."""
+    device = Device("cuda")
+    with untouched_gpu() as gpu:
+        total = ShardSum(NcclGroup(_FirstOf(gpus), device), gpus, length, np.dtype(np.float32), device)
+        for _ in range(WARM_UP_STEPS):
+            with gpu.operation_log.recorded() as operations:
+                total.add(0)
+                total.total()
+    return operations
 
 
 @dataclass(frozen=True)
@@ -132,6 +182,16 @@ class Prediction:
         """Of the time as a graph: 1 would be the GPU's best."""
         return self.roofline / self.graph_seconds()
 
+    def shared(self, gpus: int) -> Sharing:
+        """What the sum of gradients and running statistics over so many GPUs adds to the step."""
+        model = models.create(self.workload.model, CLASSES)
+        length = sum(one.size for one in (*model.parameters(), *(buffer for _, buffer in model.named_buffers())))
+        operations = summing_operations(length, gpus)
+        exchanges = [one for one in operations if one.kind == "exchange"]
+        sent = sum(_sent(one) for one in exchanges)
+        time = sum(seconds(one, self.gpu) for one in operations)
+        return Sharing(gpus, len(exchanges), len(operations) - len(exchanges), sent, time)
+
     def kernels(self) -> list[KernelRow]:
         """The operations by name, those that take longest first."""
         rows: dict[tuple[Kind, str], KernelRow] = {}
@@ -155,6 +215,8 @@ def seconds(operation: Operation, gpu: GPU, tf32: bool = False) -> float:
     nbytes = operation.read + operation.written
     if operation.kind in ("upload", "download"):
         return gpu.launch_floor + nbytes / gpu.host_link
+    if operation.kind == "exchange":
+        return gpu.exchange_floor + _sent(operation) / gpu.peer_link
     if operation.kind == "product":
         arithmetic = _product_seconds(operation, gpu, tf32)
     else:
@@ -167,7 +229,14 @@ def roofline_seconds(operation: Operation, gpu: GPU) -> float:
     nbytes = operation.read + operation.written
     if operation.kind in ("upload", "download"):
         return nbytes / gpu.host_link
+    if operation.kind == "exchange":
+        return _sent(operation) / gpu.peer_link
     return max(nbytes / _bandwidth(nbytes, gpu), (operation.flops if operation.kind == "product" else 0) / gpu.fp32)
+
+
+def _sent(operation: Operation) -> int:
+    """Of an exchange the bytes that go to other GPUs."""
+    return operation.detail[1]
 
 
 def _bandwidth(nbytes: int, gpu: GPU) -> float:

@@ -14,12 +14,15 @@ from gpucnn.benchmark.prediction import (
     UNCERTAINTY,
     KernelRow,
     Prediction,
+    Sharing,
     counts,
 )
 from gpucnn.text_table import stacked_tables
 
 STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "eager ms >",
                "graph ms", "TF32 ms", "of roofline")  # fmt: skip
+SHARED_HEADER = ("predicted", "GPUs", "NCCL", "sums", "MB sent", "us", "efficiency >")
+GPUS_OF_A_MACHINE = (2, 4, 8)
 KERNEL_HEADER = ("predicted", "calls", "MB read", "MB written", "GFLOP", "us", "of the time", "of roofline")
 
 
@@ -33,6 +36,7 @@ def assumptions(gpu: GPU) -> list[str]:
         f"{gpu.tf32 / 1e12:.1f} TF32 ({TF32_PRODUCT_SHARE:.0%})",
         f"{SLOTS_AN_ELEMENT} instructions an element ({ISSUE_SHARE:.0%} of those there are)",
         f"{gpu.launch_floor * 1e6:.1f} us for the shortest kernel",
+        f"{gpu.peer_link / 1e9:.0f} GB/s to another GPU, {gpu.exchange_floor * 1e6:.0f} us for the shortest exchange",
     )
     calls, launch = (
         f"{gpu.eager_call * 1e6:.0f} us an operation in CuPy's own calls",
@@ -54,6 +58,11 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
     found += [
         "eager: launched one by one; graph: the step as one graph; TF32: that with products on tensor cores",
         "of roofline: the least time for the bytes and multiply-adds that the net needs, over that of the graph",
+    ]
+    shared = [_shared(one, one.shared(gpus)) for one in predictions for gpus in GPUS_OF_A_MACHINE]
+    found += ["", *stacked_tables(SHARED_HEADER, shared, "l" + "r" * (len(SHARED_HEADER) - 1))]
+    found += [
+        "efficiency: each GPU with such a batch; at least so much, as exchanges are hidden behind the backward pass in part"
     ]
     for one in predictions:
         total = one.device_seconds()
@@ -86,6 +95,7 @@ def _as_json(one: Prediction) -> dict[str, Any]:
         "predicted_graph_seconds_tf32": one.graph_seconds(tf32=True),
         "roofline_seconds": one.roofline,
         "roofline_share": one.roofline_share,
+        "on_several_gpus": [one.shared(gpus)._asdict() for gpus in GPUS_OF_A_MACHINE],
         "kernels": [row._asdict() for row in one.kernels()],
     }
 
@@ -110,6 +120,17 @@ def _step(one: Prediction) -> list[str]:
             for one_time in (one.eager_seconds, one.graph_seconds(), one.graph_seconds(tf32=True))
         ),
         f"{one.roofline_share:.2f}",
+    ]
+
+
+def _shared(one: Prediction, shared: Sharing) -> list[str]:
+    return [
+        str(one.workload),
+        f"{shared.gpus}",
+        *(f"{count:,}" for count in (shared.exchanges, shared.launches)),
+        f"{shared.bytes_sent / 1e6:,.2f}",
+        f"{shared.seconds * 1e6:,.1f}",
+        f"{one.graph_seconds() / (one.graph_seconds() + shared.seconds):.2f}",
     ]
 
 

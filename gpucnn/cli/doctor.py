@@ -5,12 +5,11 @@ import subprocess
 import sys
 import tempfile
 
-from gpucnn.backend import choose_device, own_package, user_cache
+from gpucnn.backend import choose_device, mpiexec, own_package, user_cache
 from gpucnn.backend.blas import has_false_alarms
 from gpucnn.backend.diagnosis import Finding, diagnose
 from gpucnn.backend.threads import thread_count
 from gpucnn.cli import agree
-from gpucnn.cli.processes import several
 from gpucnn.errors import DeviceError, GpucnnError
 from gpucnn.kernels import launch, ways
 
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     for fix in dict.fromkeys(finding.fix for finding in findings if finding.fix):
         print(f"fix: {fix}")
     print(f"\nloops on the CPU: {ways.describe()}; threads: {thread_count()}")
-    print(f"several processes: {several()}")
+    print(f"several processes: {mpiexec.describe()}")
     if has_false_alarms():
         print(
             "NumPy's products: by Apple's Accelerate, which decides itself how many threads it takes; "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gpucnn.backend.mpi import OTHER_MPI
 from gpucnn.errors import ConfigError
 
 TORCHRUN = "WORLD_SIZE"
@@ -27,6 +28,13 @@ class Started(NamedTuple):
     size: int
     """How many it has started together; 2 or more."""
 
+    @property
+    def mismatch(self) -> str:
+        """What to do where the processes do not know of each other."""
+        if self.variable.startswith("SLURM"):
+            return "start them by srun --mpi=pmix, or what else srun --mpi=list shows that the MPI of mpi4py takes"
+        return OTHER_MPI
+
 
 def launched(environment: Mapping[str, str]) -> Started | None:
     """Whether a launcher has started this command several times; None if not."""
@@ -36,6 +44,14 @@ def launched(environment: Mapping[str, str]) -> Started | None:
             continue
         return Started(variable, int(size))
     return None
+
+
+def check_outside(count: int, environment: Mapping[str, str]) -> None:
+    """ConfigError where so many processes are to be started by one that was started with others."""
+    if (started := launched(environment)) is not None:
+        raise ConfigError(
+            f"--processes {count} within {started.size} processes that were started together; leave out one of the two"
+        )
 
 
 def check_single_process(environment: Mapping[str, str]) -> None:

@@ -1,9 +1,11 @@
 """`gpucnn lr-find`: which learning rate suits a run, before it is trained."""
 
 import argparse
+import os
 import sys
 
 from gpucnn.cli.arguments import argument
+from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.result_file import check_writable
 from gpucnn.cli.settings import add_settings, chosen_config
 from gpucnn.errors import ConfigError
@@ -36,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn lr-find`."""
     from tqdm import tqdm
 
+    check_single_process(os.environ)
     if hasattr(options, "lr"):
         raise ConfigError("--lr is what is looked for; leave it out")
     if options.out:

@@ -1,65 +1,45 @@
 """A command on several processes: which ones they are, that they are alike, and that they end together."""
 
+import importlib
 import os
-import shutil
-import signal
 import socket
-import subprocess
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from gpucnn.backend import cuda, mpi, own_package
+from gpucnn.backend import cuda, mpi
 from gpucnn.backend.group import Group, SingleProcess
 from gpucnn.backend.threads import SHARE_VARIABLE, VARIABLE
 from gpucnn.cli.launcher import TORCHRUN, launched
-from gpucnn.errors import ConfigError, DeviceError, GpucnnError, LibraryError, Terminated
+from gpucnn.errors import ConfigError, DeviceError, GpucnnError, Terminated
 from gpucnn.files.checkpoint_file import versions
 from gpucnn.kernels import ways
-from gpucnn.runs.config import RunConfig
+from gpucnn.text import counted, value_text
 
-PATIENCE = 3.0
-"""Seconds that a process which has failed gives the first one to tell the same of itself, before it ends all."""
+PATIENCE = 1.5
+"""Seconds that a process which has failed gives the others to tell the same of themselves, before it ends all."""
 
+LONGEST = 20_000
+"""Letters of an error that others are told."""
 
-ASKS = "from mpi4py import MPI; print(MPI.COMM_WORLD.size, *MPI.Get_library_version().split(chr(10))[0].split())"
-"""What each process tells of how many there are."""
-
-
-class Processes:
-    """The processes of a command, of which this is one."""
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.together = False
-        """Whether all of them end now, each by itself."""
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this one writes and prints."""
-        return self.group.rank == 0
-
-    def of_first(self, value: Any) -> Any:
-        """What the first process gives, on all."""
-        return value if self.group.size == 1 else self.group.gather(value)[0]
+GPUS = "CUDA_VISIBLE_DEVICES"
+ONE_GPU_EACH = "SLURM_GPUS_PER_TASK"
+"""Where srun has this, it has given each process GPUs of its own."""
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
-    """Those that were started together with this one; itself alone, without a launcher.
+def processes(command: str) -> Iterator[Group]:
+    """Those that were started together with this one for a `command`; itself alone, without a launcher.
 
-    Inside, the others than the first print nothing, and an error in any of them ends all. Raises ConfigError, with the fix,
-    where several were started that do not know of each other, or are not alike, LibraryError without mpi4py.
+    Inside, the others than the first print nothing. An error of all of them is told once; one of some of them is told with
+    their ranks, and ends all. Raises ConfigError, with the fix, where several were started that do not know of each other, or
+    are not alike, LibraryError without mpi4py.
     """
     started = launched(os.environ)
     if started is None:
-        yield Processes(SingleProcess())
+        yield SingleProcess()
         return
     if started.variable == TORCHRUN:
         raise ConfigError(
@@ -70,177 +50,150 @@ def processes() -> Iterator[Processes]:
     if group.size != started.size:
         raise ConfigError(
             f"one of {started.size} processes ({started.variable} is {started.size}), but the MPI that mpi4py uses knows of "
-            f"{group.size}: they are of two MPIs; start with the mpiexec of that one, see gpucnn doctor, or `pip install "
-            f"--force-reinstall --no-binary=mpi4py mpi4py` for the one that started these"
+            f"{group.size}: {started.mismatch}"
         )
-    them = Processes(group)
+    with ending_together(group, command):
+        check_equal(group, "has", {**versions(), "loops on the CPU": ways.describe(), "CPU features": _cpu_features()})
+        share_cores(group, os.environ)
+        yield group
+        group.gather(None)  # who has ended waits for the first one, without keeping a core busy
+
+
+@contextmanager
+def ending_together(group: mpi.MpiGroup, command: str) -> Iterator[None]:
+    """Inside, the first process alone prints, and an error in any of them ends all."""
     with ExitStack() as quiet:
         told = sys.stderr
-        if not them.is_first:
-            nowhere = quiet.enter_context(open(os.devnull, "w"))
+        if group.rank > 0:
+            nowhere = quiet.enter_context(open(os.devnull, "w", encoding="utf-8"))
             quiet.enter_context(redirect_stdout(nowhere))
             quiet.enter_context(redirect_stderr(nowhere))
         try:
-            _check_alike(group)
-            _share_cores(group)
-            yield them
+            yield
         except BaseException as error:
-            _end(them, error, told)
-            raise
+            everywhere = group.last_words(_text(error)[:LONGEST], PATIENCE)
+            if None not in everywhere:  # all have failed, and end by themselves
+                if group.rank > 0:
+                    raise SystemExit(status_of(error)) from None
+                if len(set(everywhere)) == 1:
+                    raise
+            failed = [rank for rank, text in enumerate(everywhere) if text is not None]
+            if group.rank == failed[0]:
+                everywhere[group.rank] = "; ".join([_text(error).rstrip(), *getattr(error, "__notes__", [])])
+                told.write("".join(_of_rank(command, rank, group.size, str(everywhere[rank])) for rank in failed))
+                told.flush()
+            group.abort(status_of(error))
 
 
-def check_settings(them: Processes, config: RunConfig) -> RunConfig:
-    """The same settings, on this process's GPU. ConfigError for fewer shards than processes, or settings that differ."""
-    group = them.group
-    if group.size == 1:
-        return config
-    if config.shards < group.size:
-        raise ConfigError(
-            f"{group.size} processes for shards {config.shards}: each computes at least one shard of a "
-            f"batch, and what comes of a run depends on their number; add --shards {group.size}, or a number that suits all "
-            f"machines it shall ever run on"
-        )
-    for rank, other in enumerate(group.gather(config.to_json())):
-        differing = [name for name, value in config.to_json().items() if other.get(name) != value]
-        if differing:
-            raise ConfigError(
-                f"rank {group.rank} was asked for {differing[0]} {config.to_json()[differing[0]]}, and rank {rank} for "
-                f"{other[differing[0]]}; give all processes the same settings"
-            )
-    return own_device(config, group)
-
-
-def own_device(config: RunConfig, group: Any) -> RunConfig:
-    """The settings with the GPU that is this process's, of those of its machine. DeviceError if there are too few."""
-    if config.device not in ("auto", "cuda") or cuda.find_problem() is not None:
-        return config
-    here, count = group.host()
-    if count > cuda.device_count():
-        raise DeviceError(
-            f"{count} processes on {socket.gethostname()}, which has {cuda.device_count()} GPU(s); start one a GPU"
-        )
-    return RunConfig(**{**_plain(config), "device": f"cuda:{here}"})
-
-
-def start(count: int, arguments: Sequence[str]) -> int:
-    """Start the command `gpucnn` with these arguments as so many processes, by mpiexec, and return its exit status.
-
-    Raises LibraryError without an mpiexec or mpi4py, ConfigError within processes that were started together.
-    """
-    if (started := launched(os.environ)) is not None:
-        raise ConfigError(
-            f"--processes {count} within {started.size} processes that were started together; leave out one of the two"
-        )
-    mpi.check()
-    command = [_mpiexec(), "-n", str(count), sys.executable, "-m", "gpucnn", *arguments]
-    before = _shared_memory()
-    child = subprocess.Popen(command, env=own_package.environment(), start_new_session=True)
-    earlier = {}
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        child.send_signal(number)
-
-    if threading.current_thread() is threading.main_thread():
-        earlier = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        status = child.wait()
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-        for path in _shared_memory() - before:
-            path.unlink(missing_ok=True)
-    return 128 - status if status < 0 else status
-
-
-def several() -> str:
-    """What starts several processes here, and by which MPI they would speak; or what is missing, and the fix."""
-    try:
-        mpi.check()
-        program = _mpiexec()
-    except LibraryError as error:
-        return f"none ({error})"
-    asked = [program, "-n", "2", sys.executable, "-c", ASKS]
-    try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{program} does not start any ({error}); reinstall it: {mpi.FIX}"
-    told = sorted(done.stdout.splitlines())
-    if done.returncode != 0 or len(told) != 2 or not all(line.startswith("2 ") for line in told):
-        last = (done.stderr.strip().splitlines() or ["they do not know of each other"])[-1]
-        return f"{program} and mpi4py do not go together ({last}); reinstall both: {mpi.FIX}"
-    return f"{program} starts them, {told[0][2:]}"
-
-
-def _mpiexec() -> str:
-    """The program: that beside Python, of a virtual environment, or on the path. LibraryError without one."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    program = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if program is None:
-        raise LibraryError(f"--processes needs mpiexec, and there is none; {mpi.FIX}")
-    return program
-
-
-def without_option(arguments: Sequence[str], option: str) -> list[str]:
-    """The arguments of a command without one of its options, which has a value."""
-    left, skips = [], False
-    for argument in arguments:
-        if not skips and argument != option and not argument.startswith(f"{option}="):
-            left.append(argument)
-        skips = argument == option and not skips
-    return left
-
-
-def _shared_memory() -> set[Path]:
-    """What MPICH keeps in memory for processes of one machine; those that are killed leave it behind."""
-    place = Path("/dev/shm")
-    return set(place.glob("mpich_*")) if place.is_dir() else set()
-
-
-def _plain(config: RunConfig) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in config.to_json().items()}
-
-
-def _check_alike(group: Group) -> None:
-    """ConfigError that names what differs among the processes, on which their bits depend."""
-    own: Mapping[str, str] = {**versions(), "processor": ways.describe()}
-    for rank, other in enumerate(group.gather(own)):
-        for name, value in own.items():
-            if other[name] != value:
+def check_equal(group: Group, what: str, own: Mapping[str, Any]) -> None:
+    """ConfigError, the same on all, that names the first process of which some of these are not what the first process has."""
+    first, *others = group.gather(dict(own))
+    for rank, theirs in enumerate(others, 1):
+        for name in {**first, **theirs}:
+            mine, other = first.get(name), theirs.get(name)
+            if mine != other:
                 raise ConfigError(
-                    f"rank {rank} has {name} {other[name]}, and rank {group.rank} {value}: their bits would differ; start on "
-                    f"machines that are alike, or with {ways.VARIABLE}=numpy on all"
+                    f"rank {rank} {what} {name} {_short(other, mine)}, and rank 0 {_short(mine, other)}: their bits would differ; "
+                    f"give all the same settings and files, on machines that are alike"
                 )
 
 
-def _share_cores(group: Group) -> None:
+def check_shards(group: Group, shards: int, is_resumed: bool = False) -> None:
+    """ConfigError for fewer shards than processes."""
+    if shards >= group.size:
+        return
+    several, few = counted(group.size, "process"), counted(shards, "process")
+    if is_resumed:
+        raise ConfigError(
+            f"{several} for a run of {counted(shards, 'shard')}: each computes at least one of a batch; go on with {few}"
+        )
+    raise ConfigError(
+        f"{several} for --shards {shards}: each computes at least one shard of a batch, and what comes of a run depends on "
+        f"how many there are, not on the processes; add --shards {group.size}, or more, as many as it shall ever have processes"
+    )
+
+
+def check_prepared(group: Group, description: Mapping[str, Any]) -> None:
+    """ConfigError if processes have prepared other runs than the first one: of other settings, images or versions."""
+    if group.size == 1:
+        return
+    flat: dict[str, Any] = {}
+    for name, value in description.items():
+        flat |= {f"{name} {part}": one for part, one in value.items()} if isinstance(value, dict) else {name: value}
+    check_equal(group, "has", flat)
+
+
+def share_cores(group: Group, environment: Any) -> None:
     """Have each process of a machine compute with its share of the cores, unless the user has said how many threads."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     machine = socket.gethostname()
     here = [set(theirs) for name, theirs in group.gather((machine, cores)) if name == machine]
-    if VARIABLE not in os.environ and SHARE_VARIABLE not in os.environ:
-        share = max(1, len(set.union(*here)) // len(here))
-        os.environ[VARIABLE] = str(min(share, len(cores)))
+    if VARIABLE not in environment and SHARE_VARIABLE not in environment:
+        environment[VARIABLE] = str(max(1, min(len(set().union(*here)) // len(here), len(cores))))
 
 
-def _end(them: Processes, error: BaseException, told: Any) -> None:
-    """Tell of an error, and end all processes; those that all have met the same end by themselves."""
-    if them.group.size == 1:
+def share_gpus(group: Group, device: str, environment: Any) -> None:
+    """Have each process of a machine see one of its GPUs alone, which is its cuda:0, if it is to use one.
+
+    So a run's settings name no other GPU on any process. DeviceError, the same on all, if there are too few, or if a
+    process is to use a GPU by its number.
+    """
+    kind, _, number = device.partition(":")
+    if group.size == 1 or kind not in ("auto", "cuda"):
         return
-    if them.together:
-        if not them.is_first:  # the first one tells
-            raise SystemExit(_status(error))
-        return
-    if not them.is_first:
-        time.sleep(PATIENCE)
-    place = f"rank {them.group.rank} of {them.group.size}"
-    if isinstance(error, GpucnnError | Terminated | KeyboardInterrupt | OSError):
-        notes = "; ".join([" ".join(str(error).split()), *getattr(error, "__notes__", [])])
-        told.write(f"gpucnn: {place}: {notes or 'stopped by Ctrl-C'}\n")
-    else:
-        told.write(f"gpucnn: {place}:\n{''.join(traceback.format_exception(error))}")
-    told.flush()
-    them.group.abort(_status(error))
+    if number not in ("", "0"):
+        raise DeviceError(
+            f"--device {device} for {group.size} processes, each of which takes a GPU of its own; give --device cuda, and "
+            f"{GPUS} for those that may be taken"
+        )
+    machine = socket.gethostname()
+    known = group.gather((machine, environment.get(GPUS), ONE_GPU_EACH in environment))
+    here = [rank for rank, (name, _, _) in enumerate(known) if name == machine]
+    has_own = any(known[rank][2] or known[rank][1] != known[here[0]][1] for rank in here)
+    count = 0
+    if group.rank == here[0]:  # CUDA begins here, and this one takes the first GPU, whatever it can see
+        count = cuda.device_count() if cuda.find_problem() is None else 0
+    counts = group.gather((machine, count, len(here), has_own))
+    for name, found, wanted, gets_own in counts:
+        if found and found < wanted and not gets_own:
+            raise DeviceError(
+                f"{wanted} processes on {name}, which has {counted(found, 'GPU')}; start one a GPU, or give --device cpu"
+            )
+    if not has_own and counts[here[0]][1]:
+        visible = (environment.get(GPUS) or ",".join(map(str, range(len(here))))).split(",")
+        environment[GPUS] = visible[here.index(group.rank)]
 
 
-def _status(error: BaseException) -> int:
+def status_of(error: BaseException) -> int:
+    """The exit status that tells of an error."""
     return 143 if isinstance(error, Terminated) else 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _cpu_features() -> str:
+    """What NumPy has found that the processor can do: its products and sums depend on it."""
+    known: dict[str, bool] = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
+    return " ".join(sorted(name for name, is_there in known.items() if is_there))
+
+
+def _short(own: Any, other: Any) -> str:
+    """A value for people; of words in a line those that the other one has not."""
+    if isinstance(own, str) and isinstance(other, str) and len(own) + len(other) > 80:
+        more = [word for word in own.split() if word not in other.split()]
+        return f"with {' '.join(more)}" if more else "without"
+    return "none" if own is None else own if isinstance(own, str) else value_text(own)
+
+
+def _text(error: BaseException) -> str:
+    """What others are told of an error: the same of all whom a signal ends, and what went wrong by itself of one of ours."""
+    if isinstance(error, Terminated):
+        return "stopped by SIGTERM"
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by Ctrl-C"
+    if isinstance(error, GpucnnError | OSError | MemoryError):
+        return " ".join(str(error).split()) or type(error).__name__
+    return "".join(traceback.format_exception(error))
+
+
+def _of_rank(command: str, rank: int, size: int, text: str) -> str:
+    separator = "\n" if "\n" in text else " "
+    return f"gpucnn {command}: rank {rank} of {size}:{separator}{text.rstrip()}\n"

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,9 +11,12 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import gpucnn  # for gpucnn.report, which is imported when it is first looked at: few trainings ask for one
+from gpucnn.backend import mpiexec
+from gpucnn.backend.group import Group, SingleProcess, of_first
 from gpucnn.cli.arguments import argument, count
 from gpucnn.cli.folder_report import looking, short_lines
-from gpucnn.cli.processes import Processes, check_settings, processes, start, without_option
+from gpucnn.cli.launcher import check_outside
+from gpucnn.cli.processes import check_prepared, check_shards, processes, share_gpus
 from gpucnn.cli.settings import add_settings, chosen_config, given_settings, option
 from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.data import ImageFolder
@@ -82,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--processes",
         type=count,
         metavar="P",
-        help="train on so many processes of this machine, which mpiexec starts, with --shards P or more; their number changes no "
-        "bit (on several machines: mpiexec or srun gpucnn train)",
+        help="train on so many processes of this machine, which mpiexec starts; on several machines: mpiexec or srun gpucnn "
+        "train. How many there are changes no bit, but --shards does, and stays: give as many as there shall ever be processes",
     )
     parser.add_argument("--quiet", action="store_true", help="print the final line only")
     parser.add_argument(
@@ -98,25 +102,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn train`, and return its exit status."""
     if options.processes is not None:
-        return start(options.processes, without_option(options.given, "--processes"))
-    if options.report:
-        gpucnn.report.check_libraries()
-    with sigterm_unwinds(), processes() as them:
-        options.quiet = options.quiet or not them.is_first
+        check_outside(options.processes, os.environ)
+        if options.processes > 1:
+            return mpiexec.run(options.processes, without_option(options.given, "--processes"))
+    with sigterm_unwinds(), processes("train") as group:
+        if options.report:
+            gpucnn.report.check_libraries()
+        if options.seeds is not None and group.size > 1:
+            raise ConfigError(
+                f"--seeds trains several runs, and {group.size} processes one; train each with --seed and an --out of its own"
+            )
+        options.quiet = options.quiet or group.rank > 0
         if options.resume is not None:
-            _go_on(options, them)
+            _go_on(options, group)
         elif options.seeds is not None:
-            if them.group.size > 1:
-                raise ConfigError(
-                    "--seeds trains several runs; on several processes train one after the other, each with --seed"
-                )
-            _train_seeds(options, them)
+            _train_seeds(options)
         else:
-            _begin(options, them)
+            _begin(options, group)
     return 0
 
 
-def _train_seeds(options: argparse.Namespace, them: Processes) -> None:
+def without_option(arguments: Sequence[str], option: str) -> list[str]:
+    """The arguments of a command without one of its options, which has a value."""
+    left, skips = [], False
+    for text in arguments:
+        if not skips and text != option and not text.startswith(f"{option}="):
+            left.append(text)
+        skips = text == option and not skips
+    return left
+
+
+def _train_seeds(options: argparse.Namespace) -> None:
     """Carry out `gpucnn train --seeds`."""
     if hasattr(options, "seed"):
         raise ConfigError(f"--seed {options.seed} and --seeds both say what draws follow from; give one of them")
@@ -132,7 +148,7 @@ def _train_seeds(options: argparse.Namespace, them: Processes) -> None:
     left = [seed for seed in options.seeds if finished_accuracy(folder_of_seed(place, seed)) is None]
     try:
         accuracies = [
-            _train_seed(options, dataclasses.replace(asked, seed=seed), place, seed in left[:1], them)
+            _train_seed(options, dataclasses.replace(asked, seed=seed), place, seed in left[:1])
             for seed in options.seeds
         ]
     except (KeyboardInterrupt, Terminated) as error:
@@ -145,7 +161,7 @@ def _train_seeds(options: argparse.Namespace, them: Processes) -> None:
     print(spread(accuracies))
 
 
-def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_first: bool, them: Processes) -> float:
+def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_first: bool) -> float:
     """Train one of several runs, or what is left of it, and return its test accuracy."""
     folder = folder_of_seed(place, config.seed)
     accuracy = finished_accuracy(folder)
@@ -153,12 +169,12 @@ def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_
         with _held(folder):
             if folder.checkpoints.files():
                 changes = {name: value for name, value in given_settings(options).items() if name in FREE}
-                ended = _go_on_with(resume(folder, **changes), options.quiet, them)
+                ended = _go_on_with(resume(folder, **changes), options.quiet, SingleProcess())
             else:
                 folder.prepare()
                 with looking() as told:
                     ready = prepare(config, told)
-                ended = _train(ready, folder, options.quiet, them, is_first)
+                ended = _train(ready, folder, options.quiet, SingleProcess(), is_first)
     else:
         ended = Ended(accuracy, f"test accuracy {accuracy:.4f}, of the run that has finished there")
     if not options.quiet:
@@ -168,37 +184,37 @@ def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_
     return ended.accuracy
 
 
-def _begin(options: argparse.Namespace, them: Processes) -> None:
+def _begin(options: argparse.Namespace, group: Group) -> None:
     """Carry out `gpucnn train` of a new run."""
-    config = check_settings(them, chosen_config(options))
+    config = chosen_config(options)
+    check_shards(group, config.shards)
+    share_gpus(group, config.device, os.environ)
     with ExitStack() as until_the_end:
         if options.out:  # before the data are read, as another process may be writing there
-            folder = RunFolder(options.out, them.is_first)
-            until_the_end.enter_context(_held(folder))
-            if them.is_first:
+            folder = RunFolder(options.out, group.rank == 0)
+
+            def take() -> None:
+                until_the_end.enter_context(_held(folder))
                 folder.prepare()
+
+            of_first(group, take)
         if config.lr == FIND:
             _tell([f"looking for a learning rate, in {STEPS} steps at most"])
         with looking() as told:
-            ready = prepare(config, told)
+            ready = prepare(config, told, group)
+        check_prepared(group, ready.description())
         if not options.out:
-            folder = _next_folder(ready.config, them)
-            until_the_end.enter_context(_held(folder))
-        print(_train(ready, folder, options.quiet, them).line, flush=True)
-    if them.is_first:
+            path = of_first(group, lambda: RunFolder.next_in(Path("runs"), _run_name(ready.config)).path)
+            folder = RunFolder(path, group.rank == 0)
+            of_first(group, lambda: until_the_end.enter_context(_held(folder)))
+        print(_train(ready, folder, options.quiet, group).line, flush=True)
+    if group.rank == 0:
         _write_report(options, folder)
 
 
-def _next_folder(config: RunConfig, them: Processes) -> RunFolder:
-    """A new folder for the run, which the first process makes."""
-    made = RunFolder.next_in(Path("runs"), _run_name(config)) if them.is_first else None
-    path = them.of_first(None if made is None else made.path)
-    return RunFolder(path, False) if made is None else made
-
-
-def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, them: Processes, is_first: bool = True) -> Ended:
+def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, group: Group, is_first: bool = True) -> Ended:
     """Train a new run; what it is, is told of the first of several alone."""
-    trainer = ready.trainer([*ready.callbacks(folder), *_progress(quiet)], them.group)
+    trainer = ready.trainer([*ready.callbacks(folder), *_progress(quiet)], group)
     seen = [] if ready.inspection is None else short_lines(ready.inspection, ready.splits, ready.config.balance)
     if is_first:
         _tell([*ready.splits.notes, *(seen[1:] if quiet else [])])
@@ -208,7 +224,7 @@ def _train(ready: PreparedRun, folder: RunFolder, quiet: bool, them: Processes, 
         lines = [*seen, *heading(ready, folder)] if is_first else [f"run folder: {folder.path}"]
         head = _wrapped([*lines, *there])
         print("\n".join(head), flush=True)
-    return _finish(ready, folder, trainer, quiet, them)
+    return _finish(ready, folder, trainer, quiet)
 
 
 def _run_name(config: RunConfig) -> str:
@@ -293,7 +309,7 @@ def _tell(notes: Sequence[str]) -> None:
         print(f"gpucnn train: {note}", file=sys.stderr)
 
 
-def _go_on(options: argparse.Namespace, them: Processes) -> None:
+def _go_on(options: argparse.Namespace, group: Group) -> None:
     """Carry out `gpucnn train --resume`."""
     given = given_settings(options)
     beside = [name for name in ("out", "config", "seeds") if getattr(options, name) is not None]
@@ -303,12 +319,20 @@ def _go_on(options: argparse.Namespace, them: Processes) -> None:
             f"{_options(refused)} would make another run of {options.resume}; with --resume can be given "
             f"{_options(CHANGEABLE)}"
         )
-    folder = RunFolder(options.resume, them.is_first)
-    folder.check_begun()
-    with folder.lock:
-        them.of_first(None)  # the others look at the checkpoints only now
-        print(_go_on_with(resume(folder, **given), options.quiet, them).line, flush=True)
-    if them.is_first:
+    folder = RunFolder(options.resume, group.rank == 0)
+    share_gpus(group, given.get("device", AUTO), os.environ)
+    with ExitStack() as until_the_end:
+
+        def take() -> None:
+            folder.check_begun()
+            until_the_end.enter_context(folder.lock)
+
+        of_first(group, take)
+        resumed = resume(folder, **given)
+        check_shards(group, resumed.ready.config.shards, is_resumed=True)
+        check_prepared(group, {"checkpoint": resumed.checkpoint.path.name, **resumed.ready.description()})
+        print(_go_on_with(resumed, options.quiet, group).line, flush=True)
+    if group.rank == 0:
         _write_report(options, folder)
 
 
@@ -332,34 +356,36 @@ def _write_report(options: argparse.Namespace, folder: RunFolder) -> None:
         print(f"report: {page}", flush=True)
 
 
-def _go_on_with(resumed: ResumedRun, quiet: bool, them: Processes) -> Ended:
+def _go_on_with(resumed: ResumedRun, quiet: bool, group: Group) -> Ended:
     """Train what is left of a run, if there is something left."""
     ready, folder = resumed.ready, resumed.folder
-    check_settings(them, ready.config)
     _tell([*resumed.notes, *ready.splits.notes])
-    trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)], them.group)
+    trainer = resumed.trainer([*ready.callbacks(folder), *_progress(quiet)], group)
     if trainer.batch == 0 and (trainer.epoch >= ready.length.epochs or trainer.stop_reason):
-        killed_on_the_last_inch = not folder.summary_file.exists()
+        killed_on_the_last_inch = of_first(group, lambda: not folder.summary_file.exists())
         scores = (ready.finish if killed_on_the_last_inch else ready.final_scores)(trainer, folder)
-        return Ended(scores["test_accuracy"], _finished_line(resumed, trainer, scores))
+        line = of_first(group, lambda: _finished_line(resumed, trainer, scores))
+        return Ended(scores["test_accuracy"], line)
     if not quiet:
         place = f"epoch {trainer.epoch + 1}, after {trainer.batch} of its {len(trainer.train_loader)} batches"
         head = [*heading(ready, folder), f"going on in {place}, from {resumed.checkpoint.path}"]
         print("\n".join(_wrapped(head)), flush=True)
-    return _finish(ready, folder, trainer, quiet, them)
+    return _finish(ready, folder, trainer, quiet)
 
 
-def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool, them: Processes) -> Ended:
+def _finish(ready: PreparedRun, folder: RunFolder, trainer: Trainer, quiet: bool) -> Ended:
     """Train what is left of the run."""
+    group = trainer.sharding.group
     try:
         scores = ready.finish(trainer, folder)
     except BaseException:
-        them.together = trainer.sharding.agreed is not None or trainer.failed_step is not None
+        if trainer.sharding.agreed is not None or trainer.failed_step is not None:
+            group.gather(None)  # all are here, and the first one may have been writing for long
         raise
     if not quiet:
         on_test = [ON_TEST] if folder.weights().name != LAST and ready.val_loader is None else []
         print("".join(f"{line}\n" for line in _wrapped([ready.cut_short(trainer), *on_test])), end="")
-    return Ended(scores["test_accuracy"], _result(scores, folder))
+    return Ended(scores["test_accuracy"], of_first(group, lambda: _result(scores, folder)))
 
 
 def _result(scores: dict[str, float], folder: RunFolder) -> str:
@@ -390,9 +416,6 @@ def _finished_line(resumed: ResumedRun, trainer: Trainer, scores: dict[str, floa
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[None]:
     """Inside, the folder is this process's alone. One to which nothing was written goes again."""
-    if not folder.is_written:
-        yield
-        return
     try:
         with folder.lock:
             yield

@@ -8,14 +8,18 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpucnn.backend import mpiexec
+from gpucnn.backend.group import of_first
 from gpucnn.cli.arguments import count
 from gpucnn.cli.folder_report import looking
-from gpucnn.cli.processes import check_settings, processes, start
+from gpucnn.cli.launcher import check_single_process
+from gpucnn.cli.processes import check_prepared, check_shards, processes, share_gpus
 from gpucnn.cli.settings import add_settings, chosen_config
 from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.errors import ArgumentError, RunError
@@ -51,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn verify-parallel`, and return its exit status."""
+    check_single_process(os.environ)
     sizes, steps = list(dict.fromkeys(options.processes)), options.steps
     if len(sizes) < 2:
         raise ArgumentError(f"--processes {sizes[0]} has nothing to compare with; give two numbers or more, e.g. 1 2 3")
@@ -92,7 +97,7 @@ def _trained(config: RunConfig, steps: int, size: int, place: Path) -> RunFolder
     """The folder of a run of so many processes. RunError, after what they have said, if they fail."""
     place.mkdir()
     (place / ASKED).write_text(json.dumps({"config": config.to_json(), "steps": steps}))
-    status = start(size, [str(place)], __name__)
+    status = mpiexec.run(size, [str(place)], __name__)
     if status != 0:
         raise RunError(f"the run on {_processes(size)} ended with status {status}; see above why")
     return RunFolder(place / "run")
@@ -102,12 +107,14 @@ def main(arguments: Sequence[str]) -> None:
     """Train in this process, one of several."""
     place = Path(arguments[0])
     asked = json.loads((place / ASKED).read_text())
-    with sigterm_unwinds(), processes() as them:
-        config = check_settings(them, RunConfig.from_json(asked["config"], ASKED))
-        ready, folder = prepare(config), RunFolder(place / "run", them.is_first)
-        if them.is_first:
-            folder.prepare()
-        trainer = ready.trainer([*ready.callbacks(folder), StopAt(asked["steps"])], them.group)
+    with sigterm_unwinds(), processes("verify-parallel") as group:
+        config = RunConfig.from_json(asked["config"], ASKED)
+        check_shards(group, config.shards)
+        share_gpus(group, config.device, os.environ)
+        ready, folder = prepare(config, group=group), RunFolder(place / "run", group.rank == 0)
+        of_first(group, folder.prepare)
+        check_prepared(group, ready.description())
+        trainer = ready.trainer([*ready.callbacks(folder), StopAt(asked["steps"])], group)
         train_until(trainer, ready)
         if trainer.stop_reason:
             raise ArgumentError(

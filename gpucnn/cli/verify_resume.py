@@ -1,9 +1,11 @@
 """`gpucnn verify-resume`: whether one's own run can be stopped and resumed without changing a bit of it."""
 
 import argparse
+import os
 
 from gpucnn.cli.arguments import count
 from gpucnn.cli.folder_report import looking
+from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.settings import add_settings, chosen_config
 from gpucnn.runs.verification import Part, verify_resume
 from gpucnn.text_table import stacked_tables
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn verify-resume`, and return its exit status."""
+    check_single_process(os.environ)
     with looking() as told:
         ready = prepare(chosen_config(options), told)
     config, steps = ready.config, options.steps

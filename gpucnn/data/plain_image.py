@@ -57,7 +57,7 @@ def plain_square(content: bytes, mode: str, side: int) -> np.ndarray | None:
 
     _, size, compressed, name, *arguments = found
     whole, channels = (0, 0, *size), len(mode)
-    core: Any = Image.core
+    core: Any = Image.core  # type: ignore[attr-defined]
     try:
         image = core.new(mode, size)
         decoder = getattr(core, f"{name}_decoder")(mode, *arguments)

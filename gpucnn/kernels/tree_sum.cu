@@ -3,7 +3,7 @@
 // merges (count,): how often, once a row has come, the latest sum is added to the one before it. Each thread has one
 // column: every row is read once, and the sums that wait for their other half are the thread's own.
 
-#define LEVELS 64  // more than any tree has whose leaves can be counted
+#define LEVELS 24  // of a tree of 2^23 leaves: more images than a batch has
 
 extern "C" __global__ void tree_sum(T* rows, const unsigned char* merges, I count, I width, I start, I stop)
 {

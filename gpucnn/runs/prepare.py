@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from gpucnn import backend, data, models, optim
-from gpucnn.backend.group import Group
+from gpucnn.backend.group import Group, SingleProcess, of_first
 from gpucnn.backend.memory import free_bytes
+from gpucnn.backend.nccl import NcclGroup
 from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, cache_notes, folder_of, read_larger
 from gpucnn.data.image_folder import whole_of
 from gpucnn.data.jpeg_decoders import PILLOW, SIMPLEJPEG, check_decoder, simplejpeg_version
@@ -94,9 +95,13 @@ class PreparedRun:
     def trainer(self, callbacks: Sequence[Callback] = (), group: Group | None = None) -> Trainer:
         """A trainer of this run, to be asked for `config.epochs` epochs, on this process alone or as one of a `group`.
 
-        Raises ArgumentError for a callback with an unknown hook, and for more processes than `config.shards`.
+        Processes with GPUs exchange gradients straight from one to another, by NCCL. Raises ArgumentError for a callback with
+        an unknown hook, and for more processes than `config.shards`, DeviceError where NCCL is missing, or GPUs are shared.
         """
         assert self.config.label_smoothing is not None
+        device = backend.choose_device(self.config.device).device
+        if group is not None and group.size > 1 and device.kind == "cuda":
+            group = NcclGroup(group, device)
         return Trainer(
             self.model, self.optimizer, self.train_loader, None if self.val_loader else self.test_loader, self.schedule,
             callbacks, self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value,
@@ -234,10 +239,13 @@ class Division(NamedTuple):
     """Divides the training images into those to learn from and those to measure every epoch on."""
 
 
-def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -> PreparedRun:
+def prepare(
+    config: RunConfig, told: Callable[[int, int], None] | None = None, group: Group | None = None
+) -> PreparedRun:
     """Build all that `config` asks for: a function of it, of the data set's files and of the device.
 
-    Of a folder of images all are decoded first; `told` is called meanwhile, see `data.inspect`.
+    Of a folder of images all are decoded first; `told` is called meanwhile, see `data.inspect`. Processes of a `group` that
+    call this alike have the first of them look, and share the search for a learning rate.
 
     Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
     does not take the images, StateError for weights that it does not take, ConfigError for a share of validation images
@@ -245,10 +253,10 @@ def prepare(config: RunConfig, told: Callable[[int, int], None] | None = None) -
     be found, where there is none.
     """
     if config.lr == FIND:
-        found = find_lr(prepare(dataclasses.replace(config, lr=None), told).trainer())
+        found = find_lr(prepare(dataclasses.replace(config, lr=None), told, group).trainer(group=group))
         # Built anew, as more than the optimizer may depend on the rate.
-        return dataclasses.replace(prepare(dataclasses.replace(config, lr=found.lr)), range_test=found)
-    place, seen = folder_of(config.data, config.data_dir), _seen(config, told)
+        return dataclasses.replace(prepare(dataclasses.replace(config, lr=found.lr), None, group), range_test=found)
+    place, seen = folder_of(config.data, config.data_dir), _seen(config, told, group)
     unreadable = [] if seen is None else [file.path for file in seen.unreadable]
     division = Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
     ready = _build(config, division, None, unreadable, None if seen is None else Photos.of(seen))
@@ -295,17 +303,17 @@ def resolve(config: RunConfig, told: Callable[[int, int], None] | None = None) -
 
     Raises what `prepare` does of the device and of a folder's files.
     """
-    seen = _seen(config, told)
+    seen = _seen(config, told, None)
     return _resolved(config, None if seen is None else Photos.of(seen))
 
 
-def _seen(config: RunConfig, told: Callable[[int, int], None] | None) -> data.Inspection | None:
+def _seen(config: RunConfig, told: Callable[[int, int], None] | None, group: Group | None) -> data.Inspection | None:
     """What there is in a folder of images. DataError for files that cannot be read, unless they are to be skipped."""
     backend.choose_device(config.device)  # what cannot be is told before images are decoded
     check_decoder(config.decode)
     if config.data != FOLDER:
         return None
-    seen = data.inspect(folder_of(config.data, config.data_dir), told)
+    seen = of_first(group or SingleProcess(), lambda: data.inspect(folder_of(config.data, config.data_dir), told))
     if not config.skip_unreadable:
         seen.check()
     return seen

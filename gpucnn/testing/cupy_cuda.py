@@ -10,6 +10,7 @@ import numpy as np
 
 from gpucnn.testing.cupy_graph import UNSUPPORTED, Event, Graph, Stream, elapsed_time
 from gpucnn.testing.cupy_memory import CUDARuntimeError, Memory, MemoryPool, OutOfMemoryError
+from gpucnn.testing.nccl_stand_in import make_nccl
 
 
 class LoadedSource(Protocol):
@@ -157,6 +158,10 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
             "maxThreadsPerBlock": 1024,
             "sharedMemPerBlock": 48 << 10,
             "sharedMemPerBlockOptin": 227 << 10,
+            "pciDomainID": 0,
+            "pciBusID": device,
+            "pciDeviceID": 0,
+            "uuid": b"",
         }
 
     def bound(base: type) -> Any:
@@ -201,6 +206,7 @@ def make_cuda(cupy: Any, devices: int) -> ModuleType:
         get_current_stream=get_current_stream,
         get_elapsed_time=elapsed_time,
         using_allocator=using_allocator,
+        nccl=make_nccl(cupy, make_module),
     )
 
 

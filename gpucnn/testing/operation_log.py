@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, TypeAlias
 
-Kind: TypeAlias = Literal["launch", "product", "upload", "download", "synchronize"]
+Kind: TypeAlias = Literal["launch", "product", "upload", "download", "synchronize", "exchange"]
 """What an operation is:
 
 - "launch": one kernel, CuPy's or our own.
 - "product": a matrix product, which `kernels.gemm` asks cuBLAS for.
 - "upload", "download": a transfer from or to the host. A download waits for the device.
 - "synchronize": the host waits for the device.
+- "exchange": one launch of NCCL's, which sends to other GPUs, and receives from them.
 """
 
 _KEPT = 100_000
@@ -20,7 +21,8 @@ class Operation(NamedTuple):
     """One thing that a GPU does.
 
     - `name`: the kernel ("add", "copy", "fill", "sum", or a `.cu` file's own), or the function that was called.
-    - `detail`: the shape of what was computed or transferred; the grid of a `.cu` file's kernel.
+    - `detail`: the shape of what was computed or transferred; the grid of a `.cu` file's kernel;
+      how many arrays an exchange sends and receives, and the bytes that go to other GPUs.
     - `read`, `written`: bytes of the device's memory, each array once. `flops`: floating-point operations, 2MNK of a
       product; of any other computation one for each element of its largest array. `untouched_gpu` finds these, in other
       logs they are 0.

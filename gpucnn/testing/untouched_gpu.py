@@ -21,10 +21,12 @@ from gpucnn.kernels.kernel import Kernel, Variant
 from gpucnn.kernels.launch import use_runner
 from gpucnn.testing.cublas_stand_in import _TYPES, CublasStandIn
 from gpucnn.testing.cupy_array import DeviceArray, Function
+from gpucnn.testing.cupy_cuda import make_module
 from gpucnn.testing.cupy_names import COPIES, METHODS, VIEWS
 from gpucnn.testing.cupy_stand_in import _JOINS, CupyStandIn
 from gpucnn.testing.emulator import Emulator
 from gpucnn.testing.kernel_traffic import traffic
+from gpucnn.testing.nccl_stand_in import make_nccl
 from gpucnn.testing.operation_log import Kind, Operation, OperationLog
 
 _COPIES = COPIES | {"astype"}
@@ -182,6 +184,7 @@ class UntouchedCupy(CupyStandIn):
         self.computes = True
         self.operation_log = ExplainedLog()
         self.cublas_library = _ExplainedCublas(self)
+        self.cuda.nccl = make_nccl(self, make_module, alone=True)
         self.ndarray = type("ndarray", (UntouchedArray,), {"_cupy": self, "__slots__": (), "__module__": "cupy"})
 
     def array(self, obj: Any, *arguments: Any, **options: Any) -> Any:

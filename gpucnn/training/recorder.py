@@ -50,6 +50,8 @@ class Recorder(Generic[Result]):
     def __init__(self, model: Layer, optimizer: Optimizer, graph: Wanted, tell: Callable[[str], None]) -> None:
         self.model, self.optimizer, self.graph = model, optimizer, as_wanted(graph)
         self._tell = tell
+        self.most = MOST_RECORDINGS
+        """How many recordings are kept."""
         self._told: set[str] = set()
         self._kinds: list[Kind[Result]] = []
         self._replayed: Recorded[Result] | None = None
@@ -153,8 +155,8 @@ class Recorder(Generic[Result]):
 
     def _record(self, kind: Kind[Result], work: Work[Result], inputs: Sequence[Array], device: Device) -> None:
         """Record a step, which is not done by that; or have its kind computed as it is from now on."""
-        if self.recordings == MOST_RECORDINGS:
-            reason = f"{MOST_RECORDINGS} kinds of steps are recorded already, each with memory of its own; {MORE_KINDS}"
+        if self.recordings == self.most:
+            reason = f"{self.most} kinds of steps are recorded already, each with memory of its own; {MORE_KINDS}"
             shapes = " and ".join(shape_text(array.shape) for array in inputs)
             if self.graph is True:
                 raise CaptureError(

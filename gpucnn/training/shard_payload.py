@@ -1,7 +1,7 @@
 """What each shard of a batch gives to the step, and what all of them give together."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,12 +23,13 @@ Key: TypeAlias = np.dtype
 CUTS = (1 / 4, 1 / 8)
 """Where slices begin that are sent early, as shares of a flat buffer: the last three quarters, then the eighth before them.
 
-Gradients become final from the buffer's end. Most numbers stand in the last layers, whose gradients come first: the last three
+Bytes are moved by calls between operations, one whenever a gradient is final, not by a thread, which would wait on a core that
+computes, and for Python's lock. Gradients become final from the buffer's end. Most numbers stand in the last layers, whose gradients come first: the last three
 quarters are final after 2 to 18 % of the backward pass of most networks, so one slice of them hides nearly all. The second one
 is the moment at which the sums of the first are returned.
 """
-LEAST_BYTES = 1 << 14
-"""A slice that is smaller takes as long as a message without bytes, and goes with the rest."""
+LEAST_BYTES = 1 << 19
+"""A smaller buffer is sent faster than Python begins two more messages: `python -m gpucnn.benchmark.parallel_step lenet5`."""
 
 
 class Sums(NamedTuple):
@@ -77,7 +78,7 @@ class ShardPayload:
         self._buffers: list[FlatBuffer] = []
         self._gradients: dict[Key, list[tuple[FlatBuffer, int, int]]] = {}
         self._statistics: dict[Key, list[Stretch]] = {}
-        self.cuts = CUTS
+        self.cuts: Sequence[float] = CUTS
         self._early: list[Early] = []
         self._shard = self._images = self._sent = 0
         self._sends = False
@@ -124,13 +125,19 @@ class ShardPayload:
 
     def _early_slices(self) -> list[Early]:
         """In the order in which every process sends them."""
-        places = [(key, *place) for key, some in self._gradients.items() for place in some]
-        ends = {buffer: buffer.gradient.size for _, buffer, _, _ in places}
+        places = [
+            (key, buffer, start)
+            for key, some in self._gradients.items()
+            for buffer, start, _ in some
+            if self._sharding.group.size > 1 and buffer.gradient.nbytes >= LEAST_BYTES
+        ]
+        ends = {buffer: buffer.gradient.size for _, buffer, _ in places}
         found = []
         for share in self.cuts:
-            for key, buffer, start, _ in places:
-                first = next(offset for offset in buffer.offsets if offset >= share * buffer.gradient.size)
-                if (ends[buffer] - first) * key.itemsize >= LEAST_BYTES:
+            for key, buffer, start in places:
+                cuts = [offset for offset in buffer.offsets[1:-1] if 0 < offset <= share * buffer.gradient.size]
+                first = cuts[-1] if cuts else ends[buffer]  # else it begins with a parameter that takes most of it
+                if first < ends[buffer]:
                     found.append(Early(key, buffer, first, start + first, start + ends[buffer]))
                     ends[buffer] = first
         return found
@@ -148,14 +155,14 @@ class ShardPayload:
 
     def expected(self, leaves: Collection[Any]) -> None:
         """See `GradientWatch`."""
-        if not self._is_recorded(functools.partial(self.expected, leaves)):
+        if self._early and not self._is_recorded(functools.partial(self.expected, leaves)):
             self._expected = set(leaves)
             self._final = {buffer: len(buffer.parameters) for buffer in self._buffers}
             self._send_final()
 
     def final(self, leaf: Any) -> None:
         """See `GradientWatch`."""
-        if not self._is_recorded(functools.partial(self.final, leaf)):
+        if self._early and not self._is_recorded(functools.partial(self.final, leaf)):
             self._expected.discard(leaf)
             self._send_final()
 
@@ -220,8 +227,9 @@ class ShardPayload:
             with current(self.device):
                 self._send(one)
             self._sent += 1
-        for total in self._sums.values():
-            total.advance()
+        if self._sent:
+            for total in self._sums.values():
+                total.advance()
 
     def _send(self, one: "Early") -> None:
         total = self._sums[one.key]
@@ -254,7 +262,9 @@ class ShardPayload:
         for (array, start, stop), before in zip(self._statistics.get(key, ()), self._before.get(key, ()), strict=True):
             moved = whole[start:stop]
             mean = moved / images if key.kind == "f" else moved // images  # counts have moved alike
-            array[...] = self.device.xp.where(moved == 0, before, before + mean).astype(array.dtype).reshape(array.shape)
+            array[...] = (
+                self.device.xp.where(moved == 0, before, before + mean).astype(array.dtype).reshape(array.shape)
+            )
 
     def _write_sums(self, place: Array, images: int, sums: Sums) -> None:
         filled = [images * (one.grad is not None) for one in self._optimizer.parameters.values()] if images else []

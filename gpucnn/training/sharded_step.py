@@ -17,7 +17,7 @@ from gpucnn.layers.forward_state import ForwardState
 from gpucnn.training.finite_guard import FailedStep, failed_step
 from gpucnn.training.metrics import Metrics
 from gpucnn.training.recorded_step import Work
-from gpucnn.training.recorder import Wanted
+from gpucnn.training.recorder import MOST_RECORDINGS, Wanted
 from gpucnn.training.shard_payload import ShardPayload, Sums
 from gpucnn.training.sharding import Sharding
 from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
@@ -40,6 +40,7 @@ class ShardedStep(TrainingStep):
     def __init__(self, trainer: Training, graph: Wanted, sharding: Sharding) -> None:
         super().__init__(trainer, graph)
         self._sharding = sharding
+        self.recorder.most = 2 * MOST_RECORDINGS  # shards of a batch are of two sizes, and take a part of its memory
         self._payload = ShardPayload(sharding, trainer.model, trainer.optimizer)
         self._scores = Metrics()
 

@@ -41,3 +41,9 @@ class Sharding:
     def agree(self, terminated: bool, interrupted: bool) -> None:
         """Take over what came of all processes' signals."""
         self.agreed = signal.SIGTERM if terminated else signal.SIGINT if interrupted else None
+
+    def agree_after_epoch(self) -> None:
+        """Have all processes know of each other's signals where no step tells of them: one may have come in the evaluation."""
+        if self.shards > 1:
+            signals = self.group.gather(self.signal)
+            self.agree(signal.SIGTERM in signals, signal.SIGINT in signals)

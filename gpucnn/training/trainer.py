@@ -160,6 +160,7 @@ class Trainer:
                     self._notify("on_epoch_end")
                     self.epoch, self.batch = self.epoch + 1, 0
                     self.metrics.reset()
+                    self.sharding.agree_after_epoch()
                     self._notify("on_savepoint")
             except Exception as error:
                 self.error = error

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from gpucnn.backend import Array, to_host
+from gpucnn.backend import Array, overwrite, to_host
 
 T = TypeVar("T")
 PATIENCE = 60
@@ -53,7 +53,7 @@ class Transfers:
     def wait(self) -> None:
         for source, place in enumerate(self.received):
             if place.size:
-                place[...] = self.group.wires.get(source, self.group.rank, self.number)
+                overwrite(place, self.group.wires.get(source, self.group.rank, self.number))
 
 
 class ThreadGroup:

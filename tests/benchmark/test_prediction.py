@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("wide_terminal")
 
 TOY = GPU(
     "Toy", bandwidth=1e12, cache_bytes=200e6, cache_bandwidth=4e12, fp32=1e13, tf32=1e14, multiprocessors=10, clock=1e9,
-    host_link=1e10, launch_floor=1e-6, eager_call=1e-5, graph_launch=2e-5,
+    host_link=1e10, peer_link=2e10, launch_floor=1e-6, eager_call=1e-5, graph_launch=2e-5,
 )  # fmt: skip
 LAUNCH = Operation("launch", "relu", (1,), 400_000_000, 500_000_000, 1)
 SMALL = Operation("launch", "relu", (1,), 8, 8, 1)
@@ -146,13 +146,39 @@ def test_everything_that_is_said_says_that_it_is_predicted() -> None:
     assert lines[1] == "exact: counts, bytes, FLOPs of products; a model: all times, +-40%"
     assert lines[2] == (
         "assumed: 1.00 TB/s (90% of it are reached), 4.0 TB/s for what fits half of 200 MB of L2, 10.0 TFLOP/s float32 (85%), "
-        "100.0 TF32 (75%), 25 instructions an element (70% of those there are), 1.0 us for the shortest kernel"
+        "100.0 TF32 (75%), 25 instructions an element (70% of those there are), 1.0 us for the shortest kernel, "
+        "20 GB/s to another GPU, 10 us for the shortest exchange"
     )
     assert lines[3] == "assumed of the host: 10 us an operation in CuPy's own calls, 20 us to launch a graph"
     assert lines[4].startswith("unknown: the time of the Python around the calls")
     headers = [line for before, line in zip(lines[1:], lines, strict=False) if before.startswith("---")]
-    assert len(headers) == 3
+    assert len(headers) == 4
     assert all(header.startswith("predicted") for header in headers)
+
+
+def test_a_step_on_several_gpus() -> None:
+    """All of a model's parameters and statistics go out and come back in slices, one a GPU, in two launches of NCCL's."""
+    numbers = 61_706  # of LeNet-5
+    for gpus in (2, 4, 8):
+        found = STEP.shared(gpus)
+        assert (found.gpus, found.exchanges, found.launches) == (gpus, 2, 1)
+        slices = [(rank + 1) * numbers // gpus - rank * numbers // gpus for rank in range(gpus)]
+        assert found.bytes_sent == 4 * (sum(slices[1:]) + slices[0] * (gpus - 1))
+        moved = 4 * slices[0] * (gpus + 1)  # all that has come is read, and the sum is written
+        sums = max(moved / (4e12 * 0.9), gpus * slices[0] * 25 / (10 * 128e9 * 0.7), 1e-6)
+        assert found.seconds == pytest.approx(2 * 10e-6 + found.bytes_sent / 2e10 + sums, rel=0.01)
+    lines = prediction_report.lines([STEP])
+    row = lines[next(place for place, line in enumerate(lines) if "NCCL" in line) + 4].split()
+    assert row[:5] == ["lenet5", "64", "8", "2", "1"]
+    assert float(row[5]) == round(found.bytes_sent / 1e6, 2)
+    assert float(row[6]) == round(found.seconds * 1e6, 1)
+    assert float(row[7]) == round(STEP.graph_seconds() / (STEP.graph_seconds() + found.seconds), 2)
+
+
+def test_an_exchange_takes_its_bytes_and_no_less_than_the_shortest() -> None:
+    exchange = Operation("exchange", "nccl", (4, 2_000_000), 3_000_000, 3_000_000)
+    assert seconds(exchange, TOY) == pytest.approx(10e-6 + 1e-4)
+    assert roofline_seconds(exchange, TOY) == pytest.approx(1e-4)
 
 
 def test_the_tables() -> None:
@@ -183,6 +209,7 @@ def test_json_has_all_of_it() -> None:
     assert step["roofline_share"] == STEP.roofline_share
     assert [row["name"] for row in step["kernels"]] == [row.name for row in STEP.kernels()]
     assert step["kernels"][0]["calls"] == 2
+    assert step["on_several_gpus"] == [STEP.shared(gpus)._asdict() for gpus in (2, 4, 8)]
 
 
 # The GPUs.

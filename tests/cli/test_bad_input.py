@@ -221,6 +221,7 @@ TABLE: list[tuple[str, int, str]] = [
     ("runs file", 1, "gpucnn runs: file: cannot be read (Not a directory); give the folder that holds runs"),
     ("runs --json nowhere/runs.json .", 1, "gpucnn runs: nowhere/runs.json: cannot be written (no folder nowhere); make it first"),
     ("verify-resume --epochs 0", 2, "gpucnn verify-resume: argument --epochs: expected a whole number >= 1, got '0'"),
+    ("verify-parallel --processes 2", 1, "gpucnn verify-parallel: --processes 2 has nothing to compare with; give two numbers or more, e.g. 1 2 3"),
     ("replay nothing", 1, "gpucnn replay: nothing: no such checkpoint"),
     ("doctor well", 2, "gpucnn doctor: unexpected 'well'; see gpucnn doctor --help"),
     ("agree --batch-size 0", 2, "gpucnn agree: argument --batch-size: expected a whole number >= 1, got '0'"),

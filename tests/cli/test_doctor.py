@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,10 @@ import numpy as np
 import pytest
 
 from gpucnn import testing
-from gpucnn.backend import ChosenDevice, Device
+from gpucnn.backend import ChosenDevice, Device, mpi, mpiexec
 from gpucnn.backend.diagnosis import Finding
 from gpucnn.cli import agree, doctor
 from gpucnn.cli.main import main
-from gpucnn.cli.processes import several
 from gpucnn.kernels import ways
 from tests.backend.fake_stack import WORKING_CUPY, run_with
 
@@ -153,11 +151,30 @@ def test_accelerate_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 def test_whether_several_processes_can_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("mpi4py")
-    assert re.fullmatch(r".*mpiexec starts them, .*[MO].*\d+\.\d+.*", several())
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    if mpiexec.describe().startswith("none ("):
+        pytest.skip("several processes need an MPI: pip install mpich")
+    assert re.fullmatch(r".*mpiexec starts them, .*[MO].*\d+\.\d+.*", mpiexec.describe())
+    monkeypatch.setattr(mpiexec.sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert several().startswith("none (--processes needs mpiexec, and there is none; on a cluster")
+    assert mpiexec.describe() == f"none (--processes needs mpiexec, and there is none; {mpi.FIX})"
     broken = tmp_path / "mpiexec"
-    broken.write_text("#!/bin/sh\necho 1 MPICH\necho 1 MPICH\n")
-    broken.chmod(0o755)
-    assert "do not go together (they do not know of each other); reinstall both" in several()
+    for script, told in [
+        (
+            "echo 1 MPICH 5.0; echo 1 MPICH 5.0",
+            f"none, as those of {broken} are single ones to mpi4py's MPICH 5.0: {mpi.OTHER_MPI}",
+        ),
+        (
+            "echo no such host >&2; exit 3",
+            f"none, as {broken} and mpi4py do not go together (no such host); reinstall both: {mpi.FIX}",
+        ),
+        ("exit 4", f"none, as {broken} and mpi4py do not go together (status 4); reinstall both: {mpi.FIX}"),
+    ]:
+        broken.write_text(f"#!/bin/sh\n{script}\n")
+        broken.chmod(0o755)
+        assert mpiexec.describe() == told
+    broken.write_text("#!/no/such/shell\n")
+    assert mpiexec.describe() == (
+        f"none, as {broken} does not start any ([Errno 2] No such file or directory: '{broken}'); reinstall it: {mpi.FIX}"
+    )
+    monkeypatch.setattr(mpi.importlib.util, "find_spec", lambda name: None)
+    assert mpiexec.describe() == f"none (several processes need mpi4py; {mpi.FIX})"

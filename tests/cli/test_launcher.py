@@ -63,9 +63,26 @@ def test_an_mpi_that_does_not_know_of_the_others_is_refused(
     monkeypatch.setattr(mpi, "world", SingleProcess)
     assert main(["train"]) == 1
     assert capsys.readouterr().err == (
-        "gpucnn train: one of 2 processes (OMPI_COMM_WORLD_SIZE is 2), but the MPI that mpi4py uses knows of 1: they are of two "
-        "MPIs; start with the mpiexec of that one, see gpucnn doctor, or `pip install --force-reinstall --no-binary=mpi4py "
-        "mpi4py` for the one that started these\n"
+        "gpucnn train: one of 2 processes (OMPI_COMM_WORLD_SIZE is 2), but the MPI that mpi4py uses knows of 1: mpiexec and mpi4py "
+        "are of two MPIs; start with the mpiexec of mpi4py's, which gpucnn doctor names, or build mpi4py for the other: `pip install "
+        "--force-reinstall --no-binary=mpi4py mpi4py`\n"
+    )
+    monkeypatch.delenv("OMPI_COMM_WORLD_SIZE")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    assert main(["train"]) == 1
+    assert capsys.readouterr().err.endswith(
+        "knows of 1: start them by srun --mpi=pmix, or what else srun --mpi=list shows that the MPI of mpi4py takes\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["lr-find"], ["verify-resume"], ["verify-parallel"], ["sweep", "any.toml"]])
+def test_other_commands_that_train_are_for_one(
+    command: list[str], alone: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PMI_SIZE", "2")
+    assert main(command) == 1
+    assert capsys.readouterr().err.startswith(
+        f"gpucnn {command[0]}: one of 2 processes that were started together (PMI_SIZE is 2): each would do the same, "
     )
 
 

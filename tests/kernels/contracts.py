@@ -786,6 +786,8 @@ def check_tree_sum(backend: Backend, dtype: type) -> None:
         with few_blocks(blocks):
             found = tree_sum(given, backend.array(np.array(merges, np.uint8)), slice(2, 2 + size))
         assert host(found).tobytes() == expected.tobytes(), sum_by_hand
+        if size:
+            assert host(given)[0, 2 : 2 + size].tobytes() == expected.tobytes(), "in place"
         beyond = host(given)[0, [0, 1, *range(2 + size, size + 5)]]
         assert beyond.tobytes() == rows[0, [0, 1, *range(2 + size, size + 5)]].tobytes(), "other columns stay"
     order = np.array([[1e30], [-1e30], [1.0]], dtype)

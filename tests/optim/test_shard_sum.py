@@ -56,6 +56,7 @@ def test_the_order_is_the_trees_on_any_number_of_processes(shards: int) -> None:
 def test_slices_and_batches_one_after_the_other_change_nothing(cuts: list[int]) -> None:
     given = values(7)
     expected = summed(SingleProcess(), given, [])
+    assert summed(SingleProcess(), given, cuts, times=2).tobytes() == expected.tobytes()
     for size in (2, 3, 5):
         for found in on_ranks(size, lambda group: summed(group, given, cuts, times=3)):
             assert found.tobytes() == expected.tobytes()

@@ -15,6 +15,7 @@ FORMS = "tests/data/test_forms.py"
 TRANSFER = "tests/runs/test_transfer.py"
 TRANSFORMS = "tests/data/augment"
 WRITES = "tests/autograd/test_writes.py"
+EARLY = "tests/training/test_early_slices.py"
 TESTS_OF = {
     "data/array_dataset.py": ["tests/data/test_data_sets.py", LOADER],
     "data/loader.py": [LOADER, "tests/data/test_samplers.py"],
@@ -62,7 +63,8 @@ TESTS_OF = {
     "layers/dropout.py": ["tests/layers/test_recorded_dropout.py", *RECORDED],
     "functions/dropout.py": ["tests/layers/test_recorded_dropout.py"],
     "autograd/writes.py": [WRITES],
-    "autograd/tape.py": [WRITES, "tests/autograd/test_function.py"],
+    "autograd/tape.py": [WRITES, "tests/autograd/test_function.py", "tests/autograd/test_watching_gradients.py"],
+    "training/shard_payload.py": [EARLY],
     "autograd/tensor.py": [WRITES, "tests/autograd/test_function.py"],
     "autograd/gradients.py": ["tests/autograd/test_function.py"],
     "autograd/function.py": [WRITES],
@@ -467,6 +469,17 @@ MUTANTS = [
     Mutant("autograd/writes.py", "watched.flags.writeable = False", "pass"),
     Mutant("autograd/writes.py", "older[-1][1], **dict(newer)", "(self.count, by)"),
     Mutant("autograd/tape.py", "if node.writes_before != log.count and", "if False and"),
+    # Which gradients are final, and the slices that are sent then.
+    Mutant("autograd/tape.py", "if self._left[tensor] == 0 and not self._has_hooks", "if not self._has_hooks"),
+    Mutant("autograd/tape.py", "if self._left[tensor] == 0 and not self._has_hooks", "if self._left[tensor] == 0"),
+    Mutant("autograd/tape.py", "        for tensor in self._left:\n            self._watch.final(tensor)\n", ""),
+    Mutant("autograd/tape.py", "_uses(gradients) if leaves is None else None", "_uses(gradients)"),
+    Mutant("autograd/tape.py", "self._before = _watch.set(None)", "self._before = _watch.set(watch)"),
+    Mutant("training/shard_payload.py", "one.buffer.offsets[self._final[one.buffer]] > one.first", "False"),
+    Mutant("training/shard_payload.py", "one.buffer.offsets[self._final[one.buffer]] > one.first", "True"),
+    Mutant("training/shard_payload.py", "self._early[self._sent :] if self._sends", "self._early[self._sent + 1 :] if self._sends"),
+    Mutant("training/shard_payload.py", "recorder.pause(again)", "pass"),
+    Mutant("training/shard_payload.py", "                if at < total.length:\n                    total.add(self._shard, at)\n", ""),
     Mutant("autograd/tape.py", "        if not keep:\n", "        if True:\n"),
     Mutant("autograd/tape.py", "(leaves is not None or _tensor_of(node).hooks)", "leaves is not None"),
     Mutant("autograd/tensor.py", "self.grad = as_array(gradient.copy())", "self.grad = gradient.copy()"),

@@ -22,6 +22,7 @@ from gpucnn.training.sharding import Sharding
 from tests.backend.thread_group import on_ranks
 from tests.backends import Backend
 from tests.training.small_run import small_model
+from tests.training.test_captured_equals_eager import make_model
 
 Shaped = Callable[[Group], Trainer]
 
@@ -95,8 +96,7 @@ class Checkpointed(layers.Layer):
 
 def of_float64() -> layers.Layer:
     model = small_model()
-    model.to(np.float64)
-    return model
+    return model.astype("float64")
 
 
 def random_batches(epoch: int) -> list[list[int]]:
@@ -118,7 +118,7 @@ CASES: dict[str, dict[str, Any]] = {
         "accumulate": 2,
         "loader": {"mix": data.CutMix(1.0)},
     },
-    "measured": {"val_loader": VAL, "schedule": lambda: optim.ReduceOnPlateau(0.1, patience=0, threshold=10.0)},
+    "measured": {"val_loader": VAL, "schedule": lambda: optim.ReduceOnPlateau(0.1, patience=0, threshold=0.9)},
     "scheduled, weighted, with threads": {
         "schedule": lambda: optim.cosine(0.1, 6),
         "loader": {"weights": np.array([1.0, 2.0, 3.0]), "shuffle": False, "workers": 2},
@@ -146,22 +146,29 @@ def test_any_number_of_processes_gives_the_same_bytes(case: str) -> None:
 
 
 def test_so_on_every_backend(backend: Backend) -> None:
+    graph: Any = "auto" if backend.on_cpu else False  # threads that stand for processes share the one GPU's capture
     with backend.active():
         found = [
-            set(on_ranks(size, lambda group: trained(group, device=backend.device_name, average=True)))
+            set(on_ranks(size, lambda group: trained(group, device=backend.device_name, average=True, graph=graph)))
             for size in (1, 2, 4)
         ]
-    assert found == [found[0]] * 3 and len(found[0]) == 1
+    assert found == [found[0]] * 3
+    assert len(found[0]) == 1
 
 
 def test_steps_are_recorded_and_give_the_same_bits(backend: Backend) -> None:
+    """Each shard by itself, of up to four sizes. Masks are not drawn by compiled loops, so on a CPU without them."""
+    records = backend.name in ("jit", "emulated", "cupy")
+    found = []
     with backend.active():
-        on = trainer(device=backend.device_name, graph=True if backend.name in ("jit", "emulated") else "auto")
-        on.fit(3)
-        off = trainer(device=backend.device_name, graph=False)
-        off.fit(3)
-    assert digest(on) == digest(off)
-    assert (on.training_step.recorder.recordings > 0) == (backend.name in ("jit", "emulated"))
+        for graph in (True if records else "auto", False):
+            model = make_model(0.0 if backend.on_cpu else 0.3)
+            one = trainer(shards=3, device=backend.device_name, model=model, graph=graph, loader={"batch_size": 11})
+            one.fit(4)
+            found.append((digest(one), one.training_step.recorder.recordings))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] == (3 if records else 0)
+    assert found[1][1] == 0
 
 
 def test_shards_are_one_batch_but_for_rounding() -> None:
@@ -236,7 +243,8 @@ def test_what_stays_as_it_is_keeps_its_bits_and_what_counts_counts_once() -> Non
     for one in on_ranks(2, found):
         assert one.model.still.array.tobytes() == still  # type: ignore[union-attr]
         assert one.model.seen.array == 10  # type: ignore[union-attr]
-        assert one.model.seen.array.dtype == np.int8 and one.model.ready.array.dtype == bool  # type: ignore[union-attr]
+        assert one.model.seen.array.dtype == np.int8
+        assert one.model.ready.array.dtype == bool
 
 
 @pytest.mark.parametrize("kind", ["dropout", "dropout2d", "stochastic_depth"])
@@ -262,24 +270,22 @@ def test_a_mask_without_an_axis_of_images_is_that_of_all_parts() -> None:
         assert np.array_equal(F.dropout(np.ones((5, 7), np.float32), 0.5, seed=1).array, whole)
 
 
-@pytest.mark.parametrize("graph", [False, True])
-def test_masks_do_not_depend_on_the_number_of_shards(graph: bool) -> None:
-    """Dropout before a linear layer: without batch norms all numbers of shards train alike, but for rounding."""
+def test_masks_do_not_depend_on_the_number_of_shards(backend: Backend) -> None:
+    """Without batch norms all numbers of shards train alike, but for rounding; where steps are recorded, in replays, too."""
 
     def weights(shards: int) -> np.ndarray:
-        from gpucnn.kernels import ways
+        model = layers.Sequential(layers.Flatten(), layers.Dropout(0.5), layers.Linear(16, 3))
+        loader = {"batch_size": 11, "drop_last": True}
+        one = trainer(shards=shards, device=backend.device_name, model=model, loader=loader)
+        one.fit(6)
+        return np.array(to_host(model[2].weight.array))
 
-        if graph and ways.missing():
-            pytest.skip(ways.missing())
-        with ways.use("jit" if graph else "numpy"):
-            model = layers.Sequential(layers.Flatten(), layers.Dropout(0.5), layers.Linear(16, 3))
-            one = trainer(shards=shards, model=model, graph=graph, loader={"batch_size": 12, "drop_last": True})
-            one.fit(6)
-        return np.array(model[2].weight.array)
-
-    expected = weights(1)
-    for shards in (2, 3, 5):
-        np.testing.assert_allclose(weights(shards), expected, rtol=1e-4, atol=1e-6)
+    with backend.active():
+        expected = weights(1)
+        for shards in (2, 3, 5):
+            found = weights(shards)
+            assert np.isfinite(found).all()
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_stopped_training_goes_on_with_another_number_of_processes() -> None:
@@ -314,7 +320,7 @@ def test_an_evaluation_is_equal_to_the_bit_on_all_processes() -> None:
     expected = training.evaluate(model, VAL(), worst=2)
 
     def found(group: Group) -> training.Evaluation:
-        return training.evaluate(trainer(group).model, VAL(), worst=2, group=group)
+        return training.evaluate(trainer().model, VAL(), worst=2, group=group)
 
     for size in (2, 3, 5):  # more ranks than the four batches
         for one in on_ranks(size, found):
@@ -353,7 +359,8 @@ def digest_of_weights(one: Trainer) -> str:
 @pytest.mark.parametrize("where", [0, 9, 21])
 def test_what_is_not_finite_on_one_process_is_the_same_error_on_all(where: int) -> None:
     expected = spoilt(where)(SingleProcess())
-    assert expected[1] == [9] if where == 9 else where in expected[1]
+    assert where in expected[1]
+    assert len(expected[1]) <= 3
     assert f"batch {where // 10 + 1})" in expected[0]
     for size in (2, 4):
         assert on_ranks(size, spoilt(where)) == [expected] * size
@@ -366,7 +373,9 @@ def test_a_shard_of_one_image_is_refused_before_the_first_step_where_a_norm_need
     with pytest.raises(ArgumentError, match=r"batch 3 of an epoch has 3 images, which in 3 shards leave one alone: .*"
                        r"use fewer shards or another batch_size, or drop_last to leave the last batch out"):  # fmt: skip
         trainer(shards=3, model=model()).fit(1)
-    with pytest.raises(ArgumentError, match=r"batch 1 of an epoch has 10 images, which in 6 shards leave one alone") as caught:
+    with pytest.raises(
+        ArgumentError, match=r"batch 1 of an epoch has 10 images, which in 6 shards leave one alone"
+    ) as caught:
         trainer(shards=6, model=model()).fit(1)
     assert "drop_last" not in str(caught.value)
     dropped = trainer(shards=3, model=model(), loader={"drop_last": True})
@@ -398,18 +407,20 @@ def test_a_sampler_that_gives_each_process_other_samples_is_refused() -> None:
         sampler = lambda epoch: np.random.default_rng(group.rank).permutation(23)  # noqa: E731
         trainer(group, loader={"sampler": sampler, "shuffle": False}).fit(1)
 
-    with pytest.raises(ArgumentError, match="epoch 0 has other samples on rank 1 than on rank 0; .* a function of the epoch"):
+    with pytest.raises(
+        ArgumentError, match="epoch 0 has other samples on rank 1 than on rank 0; .* a function of the epoch"
+    ):
         on_ranks(2, work)
 
 
 def test_another_model_and_optimizer_are_followed() -> None:
-    one = trainer()
+    same_order = {"shuffle": False, "augment": None}
+    one, other, fresh = (trainer(model=model, loader=same_order) for model in (None, plain_conv(), plain_conv()))
     one.fit(1)
-    other = trainer(model=plain_conv())
     one.model, one.optimizer = other.model, other.optimizer
-    before = np.array(one.optimizer.flat_buffers()[0].data)
     one.fit(1)
-    assert np.isfinite(before).all() and not np.array_equal(one.optimizer.flat_buffers()[0].data, before)
+    fresh.fit(1)
+    assert digest_of_weights(one) == digest_of_weights(fresh)
 
 
 def test_fewer_shards_than_processes_are_refused() -> None:

@@ -1,0 +1,102 @@
+"""`gpucnn verify-parallel`: what is compared, and that a bit that differs is found."""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.backend import mpi
+from gpucnn.cli import verify_parallel
+from gpucnn.cli.main import main
+from gpucnn.errors import LibraryError
+from gpucnn.training import RunFolder, save_checkpoint
+
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
+SMALL = [
+    "verify-parallel",
+    "--model",
+    "mlp",
+    "--device",
+    "cpu",
+    "--batch-size",
+    "96",
+    "--steps",
+    "3",
+    "--processes",
+    "1",
+    "2",
+]
+
+
+@pytest.fixture(autouse=True)
+def temporary(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that holds temporary ones."""
+    place = in_tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    return place
+
+
+def test_a_run_of_one_s_own_and_one_bit(
+    temporary: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mpi4py")
+    assert main(SMALL) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[1] == (
+        "mlp on digits, adam, one_cycle: 3 steps in 2 shards, as no --shards is given, on 1 and 2 processes"
+    )
+    rows = [re.split(r" {2,}", line.strip()) for line in lines[5:-2]]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert rows[0][1:] == rows[1][1:]
+    assert re.fullmatch("[0-9a-f]{64}", rows[0][3])
+    assert lines[-1] == (
+        f"PASS: {rows[0][1]} arrays and {rows[0][2]} bytes in all are the same on 1 and 2 processes; epochs finished on the way: 0"
+    )
+    assert list(temporary.iterdir()) == [], "nothing is kept"
+
+    trained = verify_parallel._trained
+
+    def spoilt(config: Any, steps: int, size: int, place: Path) -> RunFolder:
+        folder = trained(config, steps, 1, place)
+        if size == 2:
+            saved = folder.checkpoints.load()
+            weight = saved.arrays["model/output.weight"]
+            weight[3, 7] = np.nextafter(weight[3, 7], np.float32(9))
+            save_checkpoint(saved.path, saved.arrays, saved.values, saved.config)
+        return folder
+
+    monkeypatch.setattr(verify_parallel, "_trained", spoilt)
+    assert main(SMALL) == 1
+    assert re.fullmatch(
+        r"FAIL: model/output.weight differs in 1 of 1,000 elements: the first is \S+ on 1 process, and \S+ on 2 processes",
+        capfd.readouterr().out.splitlines()[-1],
+    )
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--processes 2", "--processes 2 has nothing to compare with; give two numbers or more, e.g. 1 2 3"),
+        ("--epochs 1 --steps 99", "steps is 99, more than the 15 of the run; give fewer, or more epochs"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(options: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, *options.split()]) == 1
+    assert capsys.readouterr().err == f"gpucnn verify-parallel: {message}\n"
+
+
+def test_without_mpi4py(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise LibraryError("several processes need mpi4py; pip install mpi4py mpich")
+
+    monkeypatch.setattr(mpi, "check", absent)
+    assert main(SMALL) == 1
+    assert (
+        capsys.readouterr().err == "gpucnn verify-parallel: several processes need mpi4py; pip install mpi4py mpich\n"
+    )
