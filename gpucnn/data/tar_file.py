@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from gpucnn.atomic_file import write_atomically
 from gpucnn.backend import user_cache
 from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
+from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls, open_regular, read_regular
 from gpucnn.text_table import shortened
@@ -109,7 +111,8 @@ class TarFile:
             found = _known_index(path, self.stamp)
             if found is None:
                 found = _labelled(path, file, self.stamp[0], timed)
-                _keep(path, self.stamp, found)
+                if time.time_ns() - self.stamp[1] > SETTLED:  # else a change to come may not show
+                    _keep(path, self.stamp, found)
         self.images, self.labels, self.left_out = [image.name for image in found.images], found.labels, found.left_out
         self._members = {image.name: (image.offset, image.size) for image in found.images}
 
@@ -479,7 +482,7 @@ def _keep(path: Path, known: tuple[int, int], found: TarIndex) -> None:
     content = json.dumps(whole, separators=(",", ":")).encode("ascii")
     beside, cached = index_files(path)
     try:
-        write_atomically(beside, content)
+        write_atomically(beside, user_cache.with_checksum(content))
     except OSError:
         user_cache.write(cached, content)
 
@@ -487,7 +490,7 @@ def _keep(path: Path, known: tuple[int, int], found: TarIndex) -> None:
 def _known_index(path: Path, known: tuple[int, int]) -> TarIndex | None:
     """The index that was kept of a tar that is still the same; None if there is none."""
     beside, cached = index_files(path)
-    for content in (_read(beside), user_cache.read(cached)):
+    for content in (user_cache.without_checksum(_read(beside)), user_cache.read(cached)):
         with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             whole = json.loads(content or b"null")
             if whole is not None and (whole["version"], tuple(whole["stamp"])) == (INDEX_VERSION, known):
@@ -513,8 +516,7 @@ def _from_rows(rows: Sequence[Any], left_out: Mapping[str, int], size: int) -> T
     return TarIndex(images, labels, Counter({str(kind): int(count) for kind, count in left_out.items()}))
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path) -> bytes:
     with suppress(OSError), open_regular(path) as file:
-        content = file.read(LARGEST_INDEX + 1)
-        return content if len(content) <= LARGEST_INDEX else None
-    return None
+        return file.read(LARGEST_INDEX)
+    return b""

@@ -15,6 +15,9 @@ from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from tests.data.tar_files import picture, tar
 
+BEFORE = 1_000_000_000
+"""A time when files were written that are not being written now."""
+
 NAMES = ("cat/1.png", "dog/ünï 日本.png", f"dog/{'long' * 60}.png", f"{'deep/' * 40}2.png")
 FILES = {name: picture(number) for number, name in enumerate(NAMES)}
 
@@ -27,6 +30,7 @@ def opened(path: Path) -> TarFile:
 def write(folder: Path, content: bytes) -> Path:
     path = folder / "x.tar"
     path.write_bytes(content)
+    os.utime(path, (BEFORE, BEFORE))
     return path
 
 
@@ -86,9 +90,11 @@ def test_a_damaged_index_is_as_none(content: bytes | None, tmp_path: Path) -> No
     path = write(tmp_path, tar(FILES))
     opened(path)
     beside, _ = tar_file.index_files(path)
-    if content is None:
+    if content is None:  # bytes that were changed on the drive
         content = beside.read_bytes().replace(b'png",', b'png",9')
         assert content != beside.read_bytes()
+    else:
+        content = user_cache.with_checksum(content)
     beside.write_bytes(content)
     found = opened(path)
     assert {name: found.read(name) for name in found.images} == FILES
@@ -110,6 +116,13 @@ def test_in_a_folder_that_cannot_be_written_the_index_is_in_the_cache(
     assert cached.is_file()
     monkeypatch.setattr(tar_file, "_members", lambda *_: pytest.fail("it is known"))
     assert opened(path).images == list(FILES)
+
+
+def test_what_may_be_written_just_now_is_looked_through_each_time(tmp_path: Path) -> None:
+    path = write(tmp_path, tar(FILES))
+    os.utime(path)
+    opened(path)
+    assert not tar_file.index_files(path)[0].exists()
 
 
 def test_a_tar_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
