@@ -292,7 +292,7 @@ def _label(path: Path, file: BinaryIO, key: str, files: Mapping[str, Member]) ->
         content = file.read(member.size)
         try:
             text = content.decode("utf-8").strip()
-            value = text if suffix == ".cls" else json.loads(text)
+            value: Any = text if suffix == ".cls" else json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: {_named(member.name)}: no label can be read ({shortened(str(error), 80)})"
