@@ -41,6 +41,8 @@ def test_it_is_a_function_of_seed_and_epoch() -> None:
     assert len(set(orders.values())) == 4
     assert orders[0, 1] == WindowShuffle(2).order(shard_of, 0, 1).tobytes()
     assert len(WindowShuffle(2).order(shard_of[:0], 0, 0)) == 0
+    first_files = {frozenset(shard_of[WindowShuffle(2).order(shard_of, 0, epoch)[:10]].tolist()) for epoch in range(20)}
+    assert len(first_files) > 5
 
 
 def test_all_of_a_window_are_mixed() -> None:
