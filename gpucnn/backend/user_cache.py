@@ -29,6 +29,16 @@ def read(path: Path) -> bytes | None:
         whole = path.read_bytes()
     except OSError:
         return None
+    return without_checksum(whole)
+
+
+def with_checksum(content: bytes) -> bytes:
+    """The content as a file of the cache has it."""
+    return hashlib.sha256(content).digest() + content
+
+
+def without_checksum(whole: bytes) -> bytes | None:
+    """The content in what a file of the cache has; None if it is damaged."""
     digest, content = whole[:DIGEST_SIZE], whole[DIGEST_SIZE:]
     return content if hashlib.sha256(content).digest() == digest else None
 
@@ -42,7 +52,7 @@ def write(path: Path, content: bytes) -> None:
         return
     try:
         with open(descriptor, "wb") as file:
-            file.write(hashlib.sha256(content).digest() + content)
+            file.write(with_checksum(content))
         os.replace(name, path)
     except OSError:
         with suppress(OSError):

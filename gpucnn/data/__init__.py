@@ -30,7 +30,6 @@ from gpucnn.data.inspection import inspect as inspect
 from gpucnn.data.item_dataset import ItemDataset as ItemDataset
 from gpucnn.data.loader import DataLoader as DataLoader
 from gpucnn.data.normalization import channel_statistics as channel_statistics
-from gpucnn.data.packing import WrittenTar as WrittenTar
 from gpucnn.data.packing import pack as pack
 from gpucnn.data.preprocess import Preprocess as Preprocess
 from gpucnn.data.sampling import class_weights as class_weights

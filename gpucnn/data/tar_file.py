@@ -7,17 +7,20 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import NoneType
 from typing import Any, BinaryIO, NamedTuple
 
 from gpucnn.atomic_file import write_atomically
 from gpucnn.backend import user_cache
+from gpucnn.data.image_kind import suffixes
 from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
+from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls, open_regular, read_regular
 from gpucnn.text_table import shortened
@@ -103,13 +106,14 @@ class TarFile:
     class_names: tuple[str, ...] = ()
 
     def __init__(self, path: Path, timed: TimedCalls) -> None:
-        self.path = path
+        self.path, self._name = path, str(path)
         with _telling(path), timed(path, lambda: open_regular(path)) as file:
             self.stamp = stamp(os.fstat(file.fileno()))
             found = _known_index(path, self.stamp)
             if found is None:
                 found = _labelled(path, file, self.stamp[0], timed)
-                _keep(path, self.stamp, found)
+                if time.time_ns() - self.stamp[1] > SETTLED:  # else a change to come may not show
+                    _keep(path, self.stamp, found)
         self.images, self.labels, self.left_out = [image.name for image in found.images], found.labels, found.left_out
         self._members = {image.name: (image.offset, image.size) for image in found.images}
 
@@ -120,8 +124,9 @@ class TarFile:
     def read(self, name: str) -> bytes:
         """The bytes of an image. DataError if the tar is not what it was; FileNotFoundError if there is none of this name."""
         offset, size = self._member(name)
-        handle = _handles.of(self.path)
-        if stamp(os.fstat(handle.number)) != self.stamp:
+        handle = _handles.of(self._name)
+        status = os.fstat(handle.number)
+        if status.st_size != self.stamp[0] or status.st_mtime_ns != self.stamp[1]:
             raise DataError(f"{self.path}: has changed since its images were found; start again")
         parts, left = [], size
         while left:
@@ -146,7 +151,7 @@ def stamp(status: os.stat_result) -> tuple[int, int]:
 class _Handle:
     """A file that is open until nobody holds this any more."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         with open_regular(path) as file:
             self.number = os.dup(file.fileno())
 
@@ -167,9 +172,9 @@ class _Handles:
     """The files that were asked for last, open."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Path, _Handle] = OrderedDict()
+        self._open: OrderedDict[str, _Handle] = OrderedDict()
 
-    def of(self, path: Path) -> _Handle:
+    def of(self, path: str) -> _Handle:
         with _lock:
             handle = self._open.get(path)
             if handle is not None:
@@ -182,7 +187,7 @@ class _Handles:
                 self._open.popitem(last=False)
         return handle
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: str) -> None:
         """Open a file anew when it is next asked for."""
         with _lock:
             self._open.pop(path, None)
@@ -196,7 +201,7 @@ _handles = _Handles()
 
 def open_tar(path: Path, timed: TimedCalls) -> TarFile:
     """The tar at `path`, looked at anew if it has changed."""
-    _handles.forget(path)
+    _handles.forget(str(path))
     return TarFile(path, timed)
 
 
@@ -236,16 +241,15 @@ def _labelled(path: Path, file: BinaryIO, size: int, timed: TimedCalls) -> TarIn
                     f"{path}: {_named(member.name)} is in it twice; write its images anew, under other names"
                 )
             seen.add(member.name)
-            pure = PurePosixPath(member.name)
-            entry = Entry(Path(pure), "file")
-            if any(part.startswith(".") or part == "__MACOSX" for part in pure.parts):
+            name = member.name.lower()
+            if name.startswith((".", "__macosx/")) or "/." in name:
                 left_out["hidden"] += 1
-            elif entry.is_image:
+            elif name.endswith(suffixes()):
                 images.append(member)
-            elif pure.suffix.lower() in LABELS:
-                keys.setdefault(key_of(member.name), {})[pure.suffix.lower()] = member
+            elif name.endswith(LABELS):
+                keys.setdefault(key_of(member.name), {})[os.path.splitext(name)[1]] = member
             else:
-                left_out[entry.label] += 1
+                left_out[Entry(Path(member.name), "file").label] += 1
     if not images:
         raise DataError(f"{path}: no images in it; pack some, or remove the file")
     labels = {key: label for key, files in keys.items() if (label := _label(path, file, key, files)) is not None}
@@ -289,7 +293,7 @@ def _label(path: Path, file: BinaryIO, key: str, files: Mapping[str, Member]) ->
         content = file.read(member.size)
         try:
             text = content.decode("utf-8").strip()
-            value = text if suffix == ".cls" else json.loads(text)
+            value: Any = text if suffix == ".cls" else json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: {_named(member.name)}: no label can be read ({shortened(str(error), 80)})"
@@ -298,8 +302,8 @@ def _label(path: Path, file: BinaryIO, key: str, files: Mapping[str, Member]) ->
             if not isinstance(value, dict) or "label" not in value:
                 continue
             value = value["label"]
-        elif text.isascii() and text.isdigit():
-            value = int(text) if len(text) < 10 else -1
+        elif text.isascii() and text.lstrip("-").isdigit():
+            value = int(text) if len(text) < 11 else -1
         is_number = isinstance(value, int) and not isinstance(value, bool)
         if not (isinstance(value, str) and value.strip()) and not (is_number and 0 <= value < 1 << 31):
             raise DataError(
@@ -409,7 +413,9 @@ def _check_end(path: Path, file: BinaryIO, size: int, at: int) -> None:
 def _is_sum_right(header: bytes) -> bool:
     written, zeroed = _number(header[148:156]), header[:148] + b" " * 8 + header[156:]
     total = sum(zeroed)
-    return written in (total, total - 256 * sum(byte > 127 for byte in zeroed))  # some programs took bytes with a sign
+    return written == total or written == total - 256 * sum(
+        byte > 127 for byte in zeroed
+    )  # of bytes with a sign, as some have it
 
 
 def _number(field: bytes) -> int | None:
@@ -444,12 +450,12 @@ def _records(path: Path, content: bytes, after: str) -> dict[str, str]:
 
 def _checked_name(path: Path, name: str) -> str:
     """The name of a file without what means nothing in it. DataError for one that leads elsewhere."""
-    pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in name or not pure.parts:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts or "\0" in name or not parts:
         raise DataError(
             f"{path}: {_named(name)} leads out of the folder that was packed; write its images anew, from within that folder"
         )
-    return str(pure)
+    return "/".join(parts)
 
 
 def _named(name: str) -> str:
@@ -479,7 +485,7 @@ def _keep(path: Path, known: tuple[int, int], found: TarIndex) -> None:
     content = json.dumps(whole, separators=(",", ":")).encode("ascii")
     beside, cached = index_files(path)
     try:
-        write_atomically(beside, content)
+        write_atomically(beside, user_cache.with_checksum(content))
     except OSError:
         user_cache.write(cached, content)
 
@@ -487,7 +493,7 @@ def _keep(path: Path, known: tuple[int, int], found: TarIndex) -> None:
 def _known_index(path: Path, known: tuple[int, int]) -> TarIndex | None:
     """The index that was kept of a tar that is still the same; None if there is none."""
     beside, cached = index_files(path)
-    for content in (_read(beside), user_cache.read(cached)):
+    for content in (user_cache.without_checksum(_read(beside)), user_cache.read(cached)):
         with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             whole = json.loads(content or b"null")
             if whole is not None and (whole["version"], tuple(whole["stamp"])) == (INDEX_VERSION, known):
@@ -513,8 +519,7 @@ def _from_rows(rows: Sequence[Any], left_out: Mapping[str, int], size: int) -> T
     return TarIndex(images, labels, Counter({str(kind): int(count) for kind, count in left_out.items()}))
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path) -> bytes:
     with suppress(OSError), open_regular(path) as file:
-        content = file.read(LARGEST_INDEX + 1)
-        return content if len(content) <= LARGEST_INDEX else None
-    return None
+        return file.read(LARGEST_INDEX)
+    return b""

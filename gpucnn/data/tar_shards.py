@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +23,7 @@ from gpucnn.text_table import shortened
 CLASSES = "classes.txt"
 """The file beside tars that has the names of classes, one a line, for labels that are numbers."""
 
-AT_ONCE = 16
+AT_ONCE = 8
 """Images that are read together: to wait for another thread takes longer than to read a small one."""
 
 
@@ -80,7 +81,10 @@ class TarShards(ImageFolder):
             for start in range(0, len(indices), AT_ONCE):
                 some = [self._images[index] for index in indices[start : start + AT_ONCE]]
                 first = self._tars[some[0][0]].path
-                yield from timed(first, lambda some=some: [self._tars[tar].read(image) for tar, image in some])
+                yield from timed(first, partial(self._read_some, some))
+
+    def _read_some(self, images: Sequence[tuple[int, str]]) -> list[bytes]:
+        return [self._tars[tar].read(image) for tar, image in images]
 
     def file_of(self, index: int) -> Path:
         """The tar in which an image is."""

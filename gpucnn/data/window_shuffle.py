@@ -46,7 +46,8 @@ class WindowShuffle:
 def shard_of_each(dataset: Dataset) -> np.ndarray:
     """The number of the file that each sample is in: int64 (N,). ArgumentError for images that have no files, or files of their own."""
     if isinstance(dataset, Subset):
-        return shard_of_each(dataset.parent)[dataset.indices]
+        of_parent: np.ndarray = shard_of_each(dataset.parent)[dataset.indices]
+        return of_parent
     files = [dataset.file_of(place) for place in range(len(dataset))] if isinstance(dataset, ImageFolder) else []
     if not isinstance(dataset, ImageFolder) or files == list(dataset.paths):
         raise ArgumentError(

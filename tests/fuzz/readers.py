@@ -3,7 +3,9 @@
 import gzip
 import io
 import json
+import os
 import struct
+import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -18,7 +20,7 @@ from safetensors.numpy import save
 from scipy.io import savemat
 
 from gpucnn import Tensor, load_onnx, models
-from gpucnn.backend import Device
+from gpucnn.backend import Device, user_cache
 from gpucnn.checks import is_int
 from gpucnn.cli.runs import as_json, lines
 from gpucnn.data import ImageFolder, Preprocess, read_cifar10, read_idx, read_image
@@ -27,6 +29,7 @@ from gpucnn.data.mnist import find_mnist
 from gpucnn.data.npy_images import NpyImages
 from gpucnn.data.parquet_images import ParquetImages
 from gpucnn.data.svhn import read_svhn
+from gpucnn.data.tar_shards import TarShards
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.files.checkpoint_file import _checksum
 from gpucnn.files.weights_file import read_weights
@@ -37,6 +40,7 @@ from gpucnn.training import EarlyStopping, RunConfig, RunFolder, Trainer, list_r
 from tests.data.idx_files import idx
 from tests.data.parquet_files import write
 from tests.data.set_files import pixels, python_2_batch, write_batch, write_table
+from tests.data.tar_files import tar
 from tests.files.torch_examples import FOLDER
 from tests.fuzz.mutation import mutated, mutated_json
 from tests.fuzz.onnx_changes import changed_model
@@ -451,6 +455,67 @@ class Webp(Picture):
 class Ppm(Picture):
     name, file_name, format, modes = "PPM", "image.ppm", "PPM", ("RGB", "L", "1")
     tokens = (b"P1", b"P2", b"P3", b"P6", b"Pf", b"#", b"\n", b"65535", b"-1", b"99999999999999999999")
+
+
+class Tar(Reader):
+    """A tar of images, as each program writes it; every other time with checksums that are right."""
+
+    name, file_name = "tar", "x.tar"
+    tokens = (b"ustar\x0000", b"ustar  \0", b"L", b"x", b"g", b"S", b"1", b"5", b"\x80" + b"\xff" * 11, b"77777777777\0", b"../", b"30 path=cat/1.png\n", b".cls", b".json",
+              b'{"label": 1}', b"9999 size=", bytes(512))  # fmt: skip
+
+    def valid_files(self) -> list[bytes]:
+        folders = {f"{name}/{'long' * 30}{name}.png": name.encode() for name in ("cat", "dog")}
+        labels = {"1.png": b"one", "1.cls": b"0", "2.jpg": b"two", "2.json": b'{"label": 1}'}
+        kinds = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT)
+        return [tar(files, kind) for kind, files in zip(kinds, (folders, folders, labels), strict=True)]
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        content = bytearray(super().changed(draw))
+        if draw.integers(2):
+            for at in range(0, len(content) - 511, 512):
+                if content[at + 257 : at + 262] == b"ustar":
+                    content[at + 148 : at + 156] = b" " * 8
+                    content[at + 148 : at + 156] = b"%06o\0 " % sum(content[at : at + 512])
+        return bytes(content)
+
+    def read(self) -> None:
+        images = TarShards(self.folder, 8)
+        assert len(images) == len(images.labels) == len(set(images.paths)) > 0
+        contents = list(images.contents(np.arange(len(images))))
+        assert sum(map(len, contents)) <= self.path.stat().st_size
+
+
+class TarIndexFile(Reader):
+    """What is kept of a tar that is whole: none of it is trusted, and all of the images come of the tar, whatever it says."""
+
+    name, file_name = "index of a tar", ".x.tar.index"
+
+    def prepare(self) -> None:
+        (self.folder / "x.tar").write_bytes(self._tar())
+        os.utime(self.folder / "x.tar", (0, 0))
+
+    def _tar(self) -> bytes:
+        return tar({"cat/1.png": b"one", "dog/2.png": b"two"})
+
+    def valid_files(self) -> list[bytes]:
+        self.prepare()
+        TarShards(self.folder, 8)
+        return [self.path.read_bytes()]
+
+    def changed(self, draw: np.random.Generator) -> bytes:
+        """Every other time with a checksum that is right."""
+        if draw.integers(2):
+            return super().changed(draw)
+        values = json.loads(self.valid[0][user_cache.DIGEST_SIZE :])
+        return user_cache.with_checksum(mutated_json(values, draw).encode("utf-8", "surrogatepass"))
+
+    def read(self) -> None:
+        images = TarShards(self.folder, 8)
+        contents = list(images.contents(np.arange(len(images))))
+        assert sum(map(len, contents)) <= (self.folder / "x.tar").stat().st_size * len(images)
+        if user_cache.without_checksum(self.path.read_bytes()) is None:
+            assert contents == [b"one", b"two"]
 
 
 class Folder(Picture):
@@ -915,7 +980,7 @@ class TimesFile(LinesFile):
 
 
 READERS: list[type[Reader]] = [
-    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Parquet, NpyArray, Model, Onnx, TorchZip, TorchLegacy, Safetensors,
+    Idx, IdxGzip, Cifar, CifarPython, Cifar100, Cifar100Names, Mat, Npz, Table, Png, Jpeg, Bmp, Gif, Tiff, Webp, Ppm, Npy, Folder, Tar, TarIndexFile, Parquet, NpyArray, Model, Onnx, TorchZip, TorchLegacy, Safetensors,
     CheckpointBytes, CheckpointContent, Toml, RunConfigFile, MetricsFile,
     SummaryFile, TimesFile,
 ]  # fmt: skip
