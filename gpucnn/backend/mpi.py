@@ -5,6 +5,7 @@ import os
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,10 @@ OTHER_MPI = (
     "other: `pip install --force-reinstall --no-binary=mpi4py mpi4py`"
 )
 
+SHARED_MEMORY = Path("/dev/shm")
+SETTLED = 2.0
+"""Seconds after which a file there that no process has in its memory is nobody's."""
+
 
 def check() -> None:
     """LibraryError, with the fix, without mpi4py. MPI is not started."""
@@ -42,16 +47,31 @@ def world() -> "MpiGroup":
         raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
     group = MpiGroup(MPI.COMM_WORLD)
     group.host()  # all of this machine have opened it
-    for place in _shared_memory():
+    for place in _shared_memory("self"):
         place.unlink(missing_ok=True)
+    remove_left_behind()
     return group
 
 
-def _shared_memory() -> set[Path]:
-    """MPICH's files in /dev/shm that this process has in its memory; it removes them at the end, but not after an abort."""
-    maps = Path("/proc/self/maps")
-    lines = maps.read_text().splitlines() if maps.exists() else []
-    return {Path(line[line.index("/") :]) for line in lines if "/dev/shm/mpich_shm_" in line}
+def remove_left_behind() -> None:
+    """Remove what processes of this user left in /dev/shm that were killed before all of their group had begun."""
+    with suppress(OSError):  # of a file that goes meanwhile
+        left = {path: path.stat() for path in SHARED_MEMORY.glob("mpich_shm_*")}
+        old = {path for path, one in left.items() if one.st_uid == os.getuid() and time.time() - one.st_mtime > SETTLED}
+        used = {
+            path for process in os.listdir("/proc") if old and process.isdecimal() for path in _shared_memory(process)
+        }
+        for path in old - used:
+            path.unlink()
+
+
+def _shared_memory(process: str) -> set[Path]:
+    """MPICH's files in /dev/shm that a process has in its memory; it removes them at the end, but not after an abort."""
+    try:
+        lines = Path("/proc", process, "maps").read_text(errors="replace").splitlines()
+    except OSError:  # it has ended, or is another user's, or there is no /proc
+        return set()
+    return {Path(line[line.index("/") :]) for line in lines if f"{SHARED_MEMORY}/mpich_shm_" in line}
 
 
 class MpiGroup:

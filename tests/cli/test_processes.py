@@ -4,6 +4,7 @@ Each start of processes takes about a second, so few tests do; the others have t
 """
 
 import io
+import mmap
 import os
 import re
 import shutil
@@ -515,3 +516,20 @@ def test_signals_are_passed_on_to_mpiexec(ended: int, status: int, monkeypatch: 
     assert mpiexec.run(2, ["train"]) == status
     assert sent == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]
     assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_what_killed_processes_left_in_memory_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody has it mapped, and nobody is just about to."""
+    monkeypatch.setattr(mpi, "SHARED_MEMORY", tmp_path)
+    for name in ("mpich_shm_old", "mpich_shm_used", "mpich_shm_new", "other"):
+        (tmp_path / name).write_bytes(b"0" * 4096)
+        if name != "mpich_shm_new":
+            os.utime(tmp_path / name, (0, 0))
+    with (
+        open(tmp_path / "mpich_shm_used", "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ),
+    ):
+        mpi.remove_left_behind()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mpich_shm_new", "mpich_shm_used", "other"]
+    monkeypatch.setattr(mpi, "SHARED_MEMORY", tmp_path / "none")
+    mpi.remove_left_behind()
