@@ -13,7 +13,7 @@ import numpy as np
 
 from gpucnn.backend.arrays import Array
 from gpucnn.backend.device import device_of, overwrite, to_host
-from gpucnn.errors import LibraryError
+from gpucnn.errors import LibraryError, Terminated
 
 SPINS, NAP = 200, 1e-4
 """How often a wait looks before it begins to sleep between looks, and for how many seconds: others may need the core."""
@@ -45,8 +45,25 @@ def world() -> "MpiGroup":
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
+    except KeyboardInterrupt as error:  # or Terminated, while MPI began
+        _end_alone(error)
+    try:
+        return _begun(MPI)
+    except KeyboardInterrupt as error:
+        _end_alone(error)
+
+
+def _end_alone(error: KeyboardInterrupt) -> NoReturn:
+    """End all processes when a signal comes as they begin: one that left in peace would wait for the others, and they for it."""
+    status = 143 if isinstance(error, Terminated) else 130
+    os.write(2, f"gpucnn: {error or 'stopped by Ctrl-C'}\n".encode())
+    os._exit(status)
+
+
+def _begun(MPI: Any) -> "MpiGroup":
+    """The group, once all of this machine have opened what they share."""
     group = MpiGroup(MPI.COMM_WORLD)
-    group.host()  # all of this machine have opened it
+    group.host()
     for place in _shared_memory("self"):
         place.unlink(missing_ok=True)
     remove_left_behind()
