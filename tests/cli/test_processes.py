@@ -533,3 +533,21 @@ def test_what_killed_processes_left_in_memory_is_removed(tmp_path: Path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mpich_shm_new", "mpich_shm_used", "other"]
     monkeypatch.setattr(mpi, "SHARED_MEMORY", tmp_path / "none")
     mpi.remove_left_behind()
+
+
+@pytest.mark.parametrize(("error", "status"), [(Terminated("stopped by SIGTERM"), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_while_mpi_begins_ends_all(
+    error: KeyboardInterrupt, status: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At once: MPI's end waits for the others, and they for their beginning."""
+
+    def begun(library: object) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=None))
+    monkeypatch.setattr(mpi, "_begun", begun)
+    monkeypatch.setattr(mpi.os, "_exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
+    with pytest.raises(SystemExit) as raised:
+        mpi.world()
+    assert raised.value.code == status
+    assert capfd.readouterr().err in ("gpucnn: stopped by SIGTERM\n", "gpucnn: stopped by Ctrl-C\n")
