@@ -5,6 +5,7 @@ import os
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from gpucnn.backend.arrays import Array
 from gpucnn.backend.device import device_of, overwrite, to_host
-from gpucnn.errors import LibraryError
+from gpucnn.errors import LibraryError, Terminated
 
 SPINS, YIELDS, NAP = 100, 200, 1e-4
 """How often a wait looks at once, which takes some 0.1 ms; how often before it sleeps between looks, and for how many seconds.
@@ -26,6 +27,10 @@ OTHER_MPI = (
     "mpiexec and mpi4py are of two MPIs; start with the mpiexec of mpi4py's, which gpucnn doctor names, or build mpi4py for the "
     "other: `pip install --force-reinstall --no-binary=mpi4py mpi4py`"
 )
+
+SHARED_MEMORY = Path("/dev/shm")
+SETTLED = 2.0
+"""Seconds after which a file there that no process has in its memory is nobody's."""
 
 
 def check() -> None:
@@ -43,18 +48,50 @@ def world() -> "MpiGroup":
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
+    except KeyboardInterrupt as error:  # or Terminated, while MPI began
+        _end_alone(error)
+    try:
+        return _begun(MPI)
+    except KeyboardInterrupt as error:
+        _end_alone(error)
+
+
+def _end_alone(error: KeyboardInterrupt) -> NoReturn:
+    """End all processes when a signal comes as they begin: one that left in peace would wait for the others, and they for it."""
+    status = 143 if isinstance(error, Terminated) else 130
+    os.write(2, f"gpucnn: {error or 'stopped by Ctrl-C'}\n".encode())
+    os._exit(status)
+
+
+def _begun(MPI: Any) -> "MpiGroup":
+    """The group, once all of this machine have opened what they share."""
     group = MpiGroup(MPI.COMM_WORLD)
-    group.host()  # all of this machine have opened it
-    for place in _shared_memory():
+    group.host()
+    for place in _shared_memory("self"):
         place.unlink(missing_ok=True)
+    remove_left_behind()
     return group
 
 
-def _shared_memory() -> set[Path]:
-    """MPICH's files in /dev/shm that this process has in its memory; it removes them at the end, but not after an abort."""
-    maps = Path("/proc/self/maps")
-    lines = maps.read_text().splitlines() if maps.exists() else []
-    return {Path(line[line.index("/") :]) for line in lines if "/dev/shm/mpich_shm_" in line}
+def remove_left_behind() -> None:
+    """Remove what processes of this user left in /dev/shm that were killed before all of their group had begun."""
+    with suppress(OSError):  # of a file that goes meanwhile
+        left = {path: path.stat() for path in SHARED_MEMORY.glob("mpich_shm_*")}
+        old = {path for path, one in left.items() if one.st_uid == os.getuid() and time.time() - one.st_mtime > SETTLED}
+        used = {
+            path for process in os.listdir("/proc") if old and process.isdecimal() for path in _shared_memory(process)
+        }
+        for path in old - used:
+            path.unlink()
+
+
+def _shared_memory(process: str) -> set[Path]:
+    """MPICH's files in /dev/shm that a process has in its memory; it removes them at the end, but not after an abort."""
+    try:
+        lines = Path("/proc", process, "maps").read_text(errors="replace").splitlines()
+    except OSError:  # it has ended, or is another user's, or there is no /proc
+        return set()
+    return {Path(line[line.index("/") :]) for line in lines if f"{SHARED_MEMORY}/mpich_shm_" in line}
 
 
 class MpiGroup:

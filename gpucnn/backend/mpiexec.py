@@ -57,6 +57,7 @@ def run(count: int, arguments: Sequence[str], module: str = "gpucnn") -> int:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+        mpi.remove_left_behind()
     if status in passed_on:  # MPICH's way to tell that it ended processes which had not begun to listen
         return 128 + status
     return 128 - status if status < 0 else status

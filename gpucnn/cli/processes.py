@@ -71,7 +71,10 @@ def ending_together(group: mpi.MpiGroup, command: str) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            everywhere = group.last_words(_text(error)[:LONGEST], PATIENCE)
+            try:
+                everywhere = group.last_words(_text(error)[:LONGEST], PATIENCE)
+            except KeyboardInterrupt:  # once more: nobody is waited for
+                group.abort(status_of(error))
             if None not in everywhere:  # all have failed, and end by themselves
                 if group.rank > 0:
                     raise SystemExit(status_of(error)) from None

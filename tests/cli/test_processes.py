@@ -4,6 +4,7 @@ Each start of processes takes about a second, so few tests do; the others have t
 """
 
 import io
+import mmap
 import os
 import re
 import shutil
@@ -515,3 +516,38 @@ def test_signals_are_passed_on_to_mpiexec(ended: int, status: int, monkeypatch: 
     assert mpiexec.run(2, ["train"]) == status
     assert sent == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]
     assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_what_killed_processes_left_in_memory_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody has it mapped, and nobody is just about to."""
+    monkeypatch.setattr(mpi, "SHARED_MEMORY", tmp_path)
+    for name in ("mpich_shm_old", "mpich_shm_used", "mpich_shm_new", "other"):
+        (tmp_path / name).write_bytes(b"0" * 4096)
+        if name != "mpich_shm_new":
+            os.utime(tmp_path / name, (0, 0))
+    with (
+        open(tmp_path / "mpich_shm_used", "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ),
+    ):
+        mpi.remove_left_behind()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mpich_shm_new", "mpich_shm_used", "other"]
+    monkeypatch.setattr(mpi, "SHARED_MEMORY", tmp_path / "none")
+    mpi.remove_left_behind()
+
+
+@pytest.mark.parametrize(("error", "status"), [(Terminated("stopped by SIGTERM"), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_while_mpi_begins_ends_all(
+    error: KeyboardInterrupt, status: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At once: MPI's end waits for the others, and they for their beginning."""
+
+    def begun(library: object) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=None))
+    monkeypatch.setattr(mpi, "_begun", begun)
+    monkeypatch.setattr(mpi.os, "_exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
+    with pytest.raises(SystemExit) as raised:
+        mpi.world()
+    assert raised.value.code == status
+    assert capfd.readouterr().err in ("gpucnn: stopped by SIGTERM\n", "gpucnn: stopped by Ctrl-C\n")
