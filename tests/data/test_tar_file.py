@@ -91,13 +91,14 @@ def test_a_damaged_index_is_as_none(content: bytes | None, tmp_path: Path) -> No
     opened(path)
     beside, _ = tar_file.index_files(path)
     if content is None:  # bytes that were changed on the drive
-        content = beside.read_bytes().replace(b'png",', b'png",9')
+        content = beside.read_bytes().replace(b'"cat"', b'"cow"')
         assert content != beside.read_bytes()
     else:
         content = user_cache.with_checksum(content)
     beside.write_bytes(content)
     found = opened(path)
     assert {name: found.read(name) for name in found.images} == FILES
+    assert found.labels == [name.partition("/")[0] for name in FILES]
 
 
 def test_in_a_folder_that_cannot_be_written_the_index_is_in_the_cache(
