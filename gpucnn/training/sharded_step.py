@@ -23,7 +23,7 @@ from gpucnn.training.sharding import Sharding
 from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
 
 CHECKED_EVERY = 100
-"""Steps after which the processes compare their parameters: hashing takes about as long as an update."""
+"""Steps, beside the last of an epoch, after which the processes compare their parameters: hashing takes about as long as an update."""
 
 
 class ShardedStep(TrainingStep):
@@ -155,7 +155,8 @@ class ShardedStep(TrainingStep):
     def _compare(self) -> None:
         """TrainingError that names the process whose parameters are not those of the first."""
         trainer, group = self._trainer, self._sharding.group
-        if group.size == 1 or trainer.step % CHECKED_EVERY:
+        is_due = trainer.step % CHECKED_EVERY == 0 or trainer.batch == len(trainer.train_loader)
+        if group.size == 1 or not is_due:
             return
         digest = hashlib.sha256()
         for buffer in trainer.optimizer.flat_buffers():
