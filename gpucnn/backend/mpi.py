@@ -56,7 +56,7 @@ def world() -> "MpiGroup":
 def _end_alone(error: KeyboardInterrupt) -> NoReturn:
     """End all processes when a signal comes as they begin: one that left in peace would wait for the others, and they for it."""
     status = 143 if isinstance(error, Terminated) else 130
-    os.write(2, f"gpucnn: {error or 'stopped by Ctrl-C'}\n".encode())
+    os.write(2, f"gpucnn: {str(error) or 'stopped by Ctrl-C'}\n".encode())
     os._exit(status)
 
 
