@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = json.loads((place / ASKED).read_text())
     with sigterm_unwinds(), processes("verify-parallel") as group:
         config = RunConfig.from_json(asked["config"], ASKED)
-        check_shards(group, config.shards)
+        check_shards(group.size, config.shards)
         share_gpus(group, config.device, os.environ)
         ready, folder = prepare(config, group=group), RunFolder(place / "run", group.rank == 0)
         of_first(group, folder.prepare)

@@ -380,7 +380,7 @@ def _check_start(path: Path, file: BinaryIO, size: int) -> None:
     begins = file.read(6)
     for start, program in COMPRESSED.items():
         if begins.startswith(start):
-            raise DataError(_compressed_text(path, program))
+            raise DataError(compressed_text(path, program))
 
 
 def check_not_compressed(folder: Path) -> None:
@@ -391,10 +391,10 @@ def check_not_compressed(folder: Path) -> None:
             for entry in inside:
                 for end, program in COMPRESSED_NAMES.items():
                     if entry.kind == "file" and entry.name.lower().endswith(end):
-                        raise DataError(_compressed_text(entry.path, program))
+                        raise DataError(compressed_text(entry.path, program))
 
 
-def _compressed_text(path: Path, program: str) -> str:
+def compressed_text(path: Path, program: str) -> str:
     """What is wrong with a compressed tar."""
     return (
         f"{path}: is compressed, so that no image in it can be read by itself; unpack it first: {program} {path.name}"

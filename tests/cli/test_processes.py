@@ -304,15 +304,15 @@ def same_error(size: int, check: Callable[[ThreadGroup], object], kind: type[Exc
 
 
 def test_fewer_shards_than_processes_are_refused() -> None:
-    assert same_error(3, lambda group: check_shards(group, 2)) == (
+    assert same_error(3, lambda group: check_shards(group.size, 2)) == (
         "3 processes for --shards 2: each computes at least one shard of a batch, and what comes of a run depends on how many "
         "there are, not on the processes; add --shards 3, or more, as many as it shall ever have processes"
     )
-    assert same_error(3, lambda group: check_shards(group, 1, is_resumed=True)) == (
+    assert same_error(3, lambda group: check_shards(group.size, 1, is_resumed=True)) == (
         "3 processes for a run of 1 shard: each computes at least one of a batch; go on with 1 process"
     )
-    check_shards(SingleProcess(), 1)
-    on_ranks(2, lambda group: check_shards(group, 2))
+    check_shards(1, 1)
+    check_shards(2, 2)
 
 
 def test_what_differs_is_named_with_the_rank() -> None:
