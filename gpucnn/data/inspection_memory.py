@@ -19,7 +19,7 @@ SETTLED = 2_000_000_000
 
 MOST_FOLDERS = 100
 READERS = (
-    "class_images", "decoded_cache", "image_decoder", "image_file", "image_kind", "image_metadata", "inspection",
+    "class_images", "decoded_cache", "image_decoder", "image_file", "image_kind", "image_metadata", "inspected_pixels", "inspection",
     "inspection_memory", "jpeg_decoders", "npy_images",
     "npz", "parquet_file", "parquet_images", "plain_image", "tar_file",
     "tar_shards",
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 class _Known(NamedTuple):
     stamp: list[int]
-    """Size, times and inode, which are others once a file has changed."""
+    """See `stamp_of`."""
     seen: Seen
 
 
@@ -63,7 +63,7 @@ class InspectionMemory:
         """What was seen in a file, if that is known and its `status` is what it was."""
         name = os.path.relpath(path, self._folder)
         known = self._earlier.get(name)
-        if known is None or known.stamp != _stamp(status):
+        if known is None or known.stamp != stamp_of(status):
             return None
         self._files[name] = known
         return known.seen
@@ -73,8 +73,8 @@ class InspectionMemory:
         self._decoded += seen.size[0] * seen.size[1]
         before, after = around
         is_settled = time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > SETTLED
-        if _stamp(before) == _stamp(after) and is_settled:
-            self._files[os.path.relpath(path, self._folder)] = _Known(_stamp(after), seen)
+        if stamp_of(before) == stamp_of(after) and is_settled:
+            self._files[os.path.relpath(path, self._folder)] = _Known(stamp_of(after), seen)
 
     def keep(self, is_whole: bool = True) -> None:
         """Write down what is known, if that was much work. Not `is_whole`: files that were not asked for are kept, too."""
@@ -101,7 +101,8 @@ def _read(file: Path, versions: list[str]) -> dict[str, _Known]:
         return {}
 
 
-def _stamp(status: os.stat_result) -> list[int]:
+def stamp_of(status: os.stat_result) -> list[int]:
+    """What is another once a file has changed: size, times and inode."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
