@@ -233,6 +233,12 @@ class ImageFolder:
                 if self.cache is not None and (key := keys.get(index)) is not None:
                     self.cache.keep(index, key, pixels)
 
+    def keep_inspected(self, indices: np.ndarray) -> None:
+        """Bring those images at `indices` (B,) that an inspection has decoded to their size now, so that no batch waits for it."""
+        if self.cache is None:  # in which all that is decoded is kept, as batches ask for it
+            for index, pixels in self._inspected(indices[indices < len(self._decoded.pixels)].tolist()).items():
+                self._decoded.keep(index, pixels)
+
     def _inspected(self, indices: list[int]) -> dict[int, np.ndarray]:
         """Those raw images that an inspection has decoded, by index, if their files have not changed since."""
         if not self._pixels:
@@ -335,6 +341,13 @@ def places_of(dataset: Dataset) -> tuple[np.ndarray, Dataset]:
         return np.arange(len(dataset)), dataset
     places, whole = places_of(dataset.parent)
     return places[dataset.indices], whole
+
+
+def keep_inspected(dataset: Dataset) -> None:
+    """See `ImageFolder.keep_inspected`, for a part of one, too. Other data sets have no such images."""
+    places, whole = places_of(dataset)
+    if isinstance(whole, ImageFolder):
+        whole.keep_inspected(places)
 
 
 def whole_of(dataset: Dataset) -> Dataset:

@@ -12,7 +12,7 @@ from gpucnn.backend.group import Group, SingleProcess, of_first
 from gpucnn.backend.memory import free_bytes
 from gpucnn.backend.nccl import NcclGroup
 from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, cache_notes, folder_of, read_larger
-from gpucnn.data.image_folder import whole_of
+from gpucnn.data.image_folder import keep_inspected, whole_of
 from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.jpeg_decoders import PILLOW, SIMPLEJPEG, check_decoder, simplejpeg_version
 from gpucnn.data.normalization import Normalization
@@ -405,6 +405,9 @@ def _build(
     sizes = [one.source_size for one in augment.augmentations if isinstance(one, data.RandomResizedCrop)]
     if size := max((size for size in sizes if size is not None), default=0):
         train_set = read_larger(train_set, size)
+    for part in (train_set, val_set, splits.test):
+        if part is not None:
+            keep_inspected(part)
     splits = splits._replace(notes=(*splits.notes, *cache_notes([train_set, val_set, splits.test])))
     train_loader = data.DataLoader(
         train_set,
