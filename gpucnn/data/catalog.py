@@ -17,8 +17,8 @@ from gpucnn.data.folder_notes import notes_on_parts, notes_on_shards, notes_on_s
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import ImageFolder
-from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.image_sheet import dataset_html
+from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.layout import Arrays
 from gpucnn.data.packed import Packed, find_packed
 from gpucnn.data.preprocess import Preprocess
@@ -62,9 +62,7 @@ class Splits(NamedTuple):
     def _repr_html_(self) -> Html | None:
         return dataset_html(self.train, repr(self), self.class_names)
 
-    def decoded_by(
-        self, decode: str, cache: str | None = None, pixels: InspectedPixels | None = None
-    ) -> "Splits":
+    def decoded_by(self, decode: str, cache: str | None = None, pixels: InspectedPixels | None = None) -> "Splits":
         """The same images, those of files decoded by another decoder, and kept in the folder `cache`."""
         train, test = (decoded_by(part, decode, cache, pixels) for part in (self.train, self.test))
         validation = None if self.validation is None else decoded_by(self.validation, decode, cache, pixels)

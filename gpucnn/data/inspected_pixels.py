@@ -57,7 +57,9 @@ class InspectedPixels:
         mode = plain_mode(content)
         if mode is None or not is_settled or stamp_of(before) != stamp_of(after):
             return
-        pixels = np.array(image.getchannel(0) if mode == "L" else image)  # of the RGB image of a grey one all three are equal
+        pixels = np.array(
+            image.getchannel(0) if mode == "L" else image
+        )  # of the RGB image of a grey one all three are equal
         with self._lock:
             if pixels.nbytes <= self._left:
                 self._left -= pixels.nbytes

@@ -139,7 +139,9 @@ def inspect(
     images: list[InspectedImage] = []
     memory = InspectionMemory(folder)
     try:
-        looked_at = zip(tasks, _in_threads(lambda task, timed: _look_at(task, timed, memory, pixels), tasks), strict=True)
+        looked_at = zip(
+            tasks, _in_threads(lambda task, timed: _look_at(task, timed, memory, pixels), tasks), strict=True
+        )
         for number, (task, seen) in enumerate(looked_at, 1):
             if isinstance(seen, Seen):
                 images.append(InspectedImage(task.path, task.part, task.class_name, *seen))

@@ -75,7 +75,7 @@ def plain_square(content: bytes, mode: str, side: int) -> np.ndarray | None:
 
 
 def plain_mode(content: bytes) -> str | None:
-    """"L" or "RGB" for the content of a file that `plain_image` takes, as far as is seen without decoding it; None for others."""
+    """The mode of what `plain_image` takes, "L" or "RGB", as far as is seen without decoding it; None for other content."""
     found = _parsed(content)
     return None if found is None else str(found[0])
 

@@ -14,7 +14,7 @@ from gpucnn.backend.nccl import NcclGroup
 from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, cache_notes, folder_of, read_larger
 from gpucnn.data.image_folder import keep_inspected, whole_of
 from gpucnn.data.inspected_pixels import InspectedPixels
-from gpucnn.data.jpeg_decoders import PILLOW, SIMPLEJPEG, check_decoder, simplejpeg_version
+from gpucnn.data.jpeg_decoders import SIMPLEJPEG, check_decoder, simplejpeg_version
 from gpucnn.data.normalization import Normalization
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
@@ -317,7 +317,9 @@ def _seen(
     check_decoder(config.decode)
     if config.data != FOLDER:
         return None
-    seen = of_first(group or SingleProcess(), lambda: data.inspect(folder_of(config.data, config.data_dir), told, pixels))
+    seen = of_first(
+        group or SingleProcess(), lambda: data.inspect(folder_of(config.data, config.data_dir), told, pixels)
+    )
     if not config.skip_unreadable:
         seen.check()
     return seen

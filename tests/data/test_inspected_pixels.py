@@ -130,9 +130,7 @@ def test_their_memory_is_bounded(folder, decoded):
     pixels = _inspected(folder, 2 * 9 * 12 * 3)
     assert 0 < len(pixels) < PLAIN
     kept = len(pixels)
-    np.testing.assert_array_equal(
-        _all(ImageFolder(folder, 9).decoded_by(pixels=pixels)), _all(ImageFolder(folder, 9))
-    )
+    np.testing.assert_array_equal(_all(ImageFolder(folder, 9).decoded_by(pixels=pixels)), _all(ImageFolder(folder, 9)))
     assert len(decoded) == PLAIN - kept + PLAIN
     assert len(pixels) == 0, "what was taken is let go"
 
@@ -165,3 +163,14 @@ def test_a_run_decodes_no_small_file_twice(folder, decoded, monkeypatch):
     assert decoded
     for one, other in zip(given, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("augment", [(), ("crop",)])
+def test_a_run_has_them_at_their_size_before_its_first_batch(folder, decoded, augment):
+    ready = prepare(RunConfig(data=str(folder), model="mlp", image_size=28, epochs=1, device="cpu", augment=augment))
+    for path in folder.rglob("*.*"):
+        path.unlink()
+    for loader in (ready.train_loader, ready.test_loader):
+        assert loader is not None
+        assert sum(len(labels) for _, labels in loader) == len(loader.dataset)
+    assert not decoded
