@@ -18,6 +18,7 @@ from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_sheet import dataset_html
+from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.layout import Arrays
 from gpucnn.data.packed import Packed, find_packed
 from gpucnn.data.preprocess import Preprocess
@@ -61,10 +62,10 @@ class Splits(NamedTuple):
     def _repr_html_(self) -> Html | None:
         return dataset_html(self.train, repr(self), self.class_names)
 
-    def decoded_by(self, decode: str, cache: str | None = None) -> "Splits":
+    def decoded_by(self, decode: str, cache: str | None = None, pixels: InspectedPixels | None = None) -> "Splits":
         """The same images, those of files decoded by another decoder, and kept in the folder `cache`."""
-        train, test = (decoded_by(part, decode, cache) for part in (self.train, self.test))
-        validation = None if self.validation is None else decoded_by(self.validation, decode, cache)
+        train, test = (decoded_by(part, decode, cache, pixels) for part in (self.train, self.test))
+        validation = None if self.validation is None else decoded_by(self.validation, decode, cache, pixels)
         return self._replace(train=train, test=test, validation=validation)
 
     def with_preprocess(self, preprocess: Preprocess) -> "Splits":
@@ -94,12 +95,12 @@ def read_larger(part: Dataset, image_size: int) -> Dataset:
     return part.at_size(image_size) if isinstance(part, ImageFolder) else part
 
 
-def decoded_by(part: Part, decode: str, cache: str | None = None) -> Part:
-    """The same images, those of files decoded by another decoder, and kept in the folder `cache`, see `ImageFolder.decoded_by`."""
+def decoded_by(part: Part, decode: str, cache: str | None = None, pixels: InspectedPixels | None = None) -> Part:
+    """The same images, those of files decoded by another decoder, kept in the folder `cache`, or taken from `pixels`, see `ImageFolder.decoded_by`."""
     if isinstance(part, Subset):
         assert isinstance(part.parent, Part)
-        return Subset(decoded_by(part.parent, decode, cache), part.indices)
-    return part.decoded_by(decode, cache) if hasattr(part, "decoded_by") else part
+        return Subset(decoded_by(part.parent, decode, cache, pixels), part.indices)
+    return part.decoded_by(decode, cache, pixels) if hasattr(part, "decoded_by") else part
 
 
 def cache_notes(parts: Iterable[Dataset | None]) -> tuple[str, ...]:

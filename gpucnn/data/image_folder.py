@@ -22,6 +22,7 @@ from gpucnn.data.file_stamp import FileStamp, is_settled, stamp
 from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
+from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.jpeg_decoders import PILLOW
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.shard_files import Shards
@@ -92,6 +93,7 @@ class ImageFolder:
         self._shape = (channels, size, size)
         self._decoder = ImageDecoder(channels, size, self.background)
         self._cache_folder: Path | None = None
+        self._pixels: InspectedPixels | None = None
         self.cache: DecodedCache | None = None
         # Always the same images: a cache that lets the oldest go would have none left when its turn comes again.
         self._cache_bytes = int(cache_bytes)
@@ -170,8 +172,15 @@ class ImageFolder:
             other.preprocess = dataclasses.replace(self.preprocess, native_size=size, image_size=size)
         return other
 
-    def decoded_by(self, decode: str = PILLOW, cache: str | os.PathLike[str] | None = None) -> Self:
+    def decoded_by(
+        self,
+        decode: str = PILLOW,
+        cache: str | os.PathLike[str] | None = None,
+        pixels: InspectedPixels | None = None,
+    ) -> Self:
         """The same files, JPEGs decoded by another decoder, see `read_image`; with a `cache`, the folder of a `DecodedCache`.
+
+        Images of `pixels`, which an inspection has decoded, are taken from there, if that is what `decode` gives.
 
         ArgumentError for an unknown decoder, LibraryError without its library.
         """
@@ -179,6 +188,7 @@ class ImageFolder:
         other._decoder = dataclasses.replace(self._decoder, decode=decode)
         if decode != self._decoder.decode:
             other._decoded = _DecodedImages(len(self), len(self._decoded.pixels), self._shape)
+        other._pixels = pixels if decode == PILLOW else None
         other._cache_folder = None if cache is None else as_path(cache, "cache")
         other.cache = other._new_cache()
         return other
@@ -220,13 +230,35 @@ class ImageFolder:
                     images[place] = found
                     self._decoded.keep(index, found)
                     places.remove(place)
-        with closing(self._contents([chosen[place] for place in places])) as contents:
+        inspected = self._inspected([chosen[place] for place in places])
+        unread = [index for place in places if (index := chosen[place]) not in inspected]
+        with closing(self._contents(unread)) as contents:
             for place in places:
                 index = chosen[place]
-                images[place] = pixels = self._decode(self.paths[index], next(contents))
+                pixels = inspected[index] if index in inspected else self._decode(self.paths[index], next(contents))
+                images[place] = pixels
                 self._decoded.keep(index, pixels)
                 if self.cache is not None and (key := keys.get(index)) is not None:
                     self.cache.keep(index, key, pixels)
+
+    def keep_inspected(self, indices: np.ndarray) -> None:
+        """Bring those images at `indices` (B,) that an inspection has decoded to their size now, so that no batch waits for it."""
+        if self.cache is None:  # in which all that is decoded is kept, as batches ask for it
+            for index, pixels in self._inspected(indices[indices < len(self._decoded.pixels)].tolist()).items():
+                self._decoded.keep(index, pixels)
+
+    def _inspected(self, indices: list[int]) -> dict[int, np.ndarray]:
+        """Those raw images that an inspection has decoded, by index, if their files have not changed since."""
+        if not self._pixels:
+            return {}
+        each = list(dict.fromkeys(indices))  # a batch may have one twice
+        with TimedCalls() as timed:
+            statuses = timed.status_of_each([self.file_of(index) for index in each])
+            taken = {
+                index: self._pixels.take(self.paths[index], status, *self._shape[:2])
+                for index, status in zip(each, statuses, strict=True)
+            }
+        return {index: pixels for index, pixels in taken.items() if pixels is not None}
 
     def _keys(self, indices: list[int]) -> dict[int, bytes]:
         """What the cache knows files by; without those that have changed just now, and may again without it being seen."""
@@ -321,6 +353,13 @@ def places_of(dataset: Dataset) -> tuple[np.ndarray, Dataset]:
         return np.arange(len(dataset)), dataset
     places, whole = places_of(dataset.parent)
     return places[dataset.indices], whole
+
+
+def keep_inspected(dataset: Dataset) -> None:
+    """See `ImageFolder.keep_inspected`, for a part of one, too. Other data sets have no such images."""
+    places, whole = places_of(dataset)
+    if isinstance(whole, ImageFolder):
+        whole.keep_inspected(places)
 
 
 def whole_of(dataset: Dataset) -> Dataset:

@@ -23,6 +23,7 @@ from gpucnn.data.file_stamp import FileStamp, stamp
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import decode_image
 from gpucnn.data.image_folder import ImageFolder
+from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.inspection_memory import InspectionMemory, Seen
 from gpucnn.data.packed import Packed, find_packed
 from gpucnn.data.quiet_reading import quiet_reading
@@ -119,11 +120,15 @@ class Inspection(NamedTuple):
         )
 
 
-def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | None = None) -> Inspection:
+def inspect(
+    place: str | os.PathLike[str],
+    told: Callable[[int, int], None] | None = None,
+    pixels: InspectedPixels | None = None,
+) -> Inspection:
     """Look at the folder of images `place`, laid out as the data set "folder" is, and decode all its files, in threads.
 
     What can be read is remembered in a file of the user's: it is decoded again only when it has changed. `told` is called
-    with how many files have been looked at, and how many there are. DataError if `place` is no such folder, or a drive does
+    with how many files have been looked at, and how many there are. Small images that are decoded are kept in `pixels`. DataError if `place` is no such folder, or a drive does
     not answer.
     """
     folder = as_path(place, "place")
@@ -135,7 +140,9 @@ def inspect(place: str | os.PathLike[str], told: Callable[[int, int], None] | No
     images: list[InspectedImage] = []
     memory = InspectionMemory(folder)
     try:
-        looked_at = zip(tasks, _in_threads(lambda task, timed: _look_at(task, timed, memory), tasks), strict=True)
+        looked_at = zip(
+            tasks, _in_threads(lambda task, timed: _look_at(task, timed, memory, pixels), tasks), strict=True
+        )
         for number, (task, seen) in enumerate(looked_at, 1):
             if isinstance(seen, Seen):
                 images.append(InspectedImage(task.path, task.part, task.class_name, *seen))
@@ -276,7 +283,7 @@ def _in_threads(look: Callable[[_Task, TimedCalls], T], tasks: Sequence[_Task]) 
             raise
 
 
-def _look_at(task: _Task, timed: TimedCalls, memory: InspectionMemory) -> Seen | str:
+def _look_at(task: _Task, timed: TimedCalls, memory: InspectionMemory, pixels: InspectedPixels | None) -> Seen | str:
     """What is seen in a file, or why nothing is."""
     path = task.path
     try:
@@ -305,6 +312,8 @@ def _look_at(task: _Task, timed: TimedCalls, memory: InspectionMemory) -> Seen |
     seen = Seen(image.size, mode or image.mode, digest, _sample(image))
     if is_there:
         memory.note(path, (before, after), seen)
+        if pixels is not None:
+            pixels.note(path, (before, after), content, image)
     return seen
 
 

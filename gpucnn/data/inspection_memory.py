@@ -16,7 +16,7 @@ WORTH_KEEPING = 50_000_000
 
 MOST_FOLDERS = 100
 READERS = (
-    "class_images", "decoded_cache", "file_stamp", "image_decoder", "image_file", "image_kind", "image_metadata", "inspection",
+    "class_images", "decoded_cache", "file_stamp", "image_decoder", "image_file", "image_kind", "image_metadata", "inspected_pixels", "inspection",
     "inspection_memory", "jpeg_decoders", "npy_images",
     "npz", "parquet_file", "parquet_images", "plain_image", "tar_file",
     "tar_shards",
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
 
 class _Known(NamedTuple):
     stamp: list[int]
-    """Size, times and inode, which are others once a file has changed."""
+    """See `stamp_of`."""
     seen: Seen
 
 
@@ -60,7 +60,7 @@ class InspectionMemory:
         """What was seen in a file, if that is known and its `status` is what it was."""
         name = os.path.relpath(path, self._folder)
         known = self._earlier.get(name)
-        if known is None or known.stamp != _stamp(status):
+        if known is None or known.stamp != stamp_of(status):
             return None
         self._files[name] = known
         return known.seen
@@ -69,8 +69,8 @@ class InspectionMemory:
         """Remember what was seen in a file; `around` is its status before and after it was read."""
         self._decoded += seen.size[0] * seen.size[1]
         before, after = around
-        if _stamp(before) == _stamp(after) and is_settled(stamp(after)):
-            self._files[os.path.relpath(path, self._folder)] = _Known(_stamp(after), seen)
+        if stamp_of(before) == stamp_of(after) and is_settled(stamp(after)):
+            self._files[os.path.relpath(path, self._folder)] = _Known(stamp_of(after), seen)
 
     def keep(self, is_whole: bool = True) -> None:
         """Write down what is known, if that was much work. Not `is_whole`: files that were not asked for are kept, too."""
@@ -97,7 +97,8 @@ def _read(file: Path, versions: list[str]) -> dict[str, _Known]:
         return {}
 
 
-def _stamp(status: os.stat_result) -> list[int]:
+def stamp_of(status: os.stat_result) -> list[int]:
+    """What is another once a file has changed: size, times and inode."""
     return [*stamp(status), status.st_ino]
 
 

@@ -74,6 +74,12 @@ def plain_square(content: bytes, mode: str, side: int) -> np.ndarray | None:
     return np.frombuffer(pixels, np.uint8).reshape(side, side, channels).transpose(2, 0, 1)
 
 
+def plain_mode(content: bytes) -> str | None:
+    """The mode of what `plain_image` takes, "L" or "RGB", as far as is seen without decoding it; None for other content."""
+    found = _parsed(content)
+    return None if found is None else str(found[0])
+
+
 def _parsed(content: bytes) -> tuple[Any, ...] | None:
     """Mode, size, what is to be decoded, and the decoder's name and arguments; None for what is not plain."""
     from PIL import Image

@@ -20,6 +20,7 @@ from gpucnn.atomic_file import check_place, telling_of, write_atomically
 from gpucnn.backend import own_package
 from gpucnn.checks import as_path
 from gpucnn.data import Preprocess
+from gpucnn.data.jpeg_decoders import PILLOW
 from gpucnn.errors import ArgumentError, GraphError
 from gpucnn.export.answer_check import Checked, check
 from gpucnn.export.numpy_code import COLUMNS, quoted
@@ -74,10 +75,15 @@ def numpy_predictor(
     default that of the training, of which some are tried; where they are not there, the digits that come with gpucnn.
 
     Raises GraphError, which names layer, function and fix, for a model that no graph can follow, or with a function that has
-    no counterpart, and for answers that are not finite or not those of the run; ArgumentError for another kind of path, or a
-    file there that is none of ours, RunError if it cannot be written, DataError if the images of a `data_dir` are not there.
+    no counterpart, and for answers that are not finite or not those of the run; ArgumentError for another kind of path, a
+    file there that is none of ours, or a run whose images another decoder than Pillow's has read, RunError if it cannot be written, DataError if the images of a `data_dir` are not there.
     """
     check_run("numpy_predictor", trained)
+    if trained.decode != PILLOW:
+        raise ArgumentError(
+            f"numpy_predictor: the run learned from images decoded by {trained.decode}, and a predictor reads files with decode "
+            f"{PILLOW}, which gives other bits; export it as onnx, which takes decoded images, or train with --decode {PILLOW}"
+        )
     code, weights = _places(path)
     images_place = None if data_dir is None else str(as_path(data_dir, "numpy_predictor: data_dir"))
     side, channels = trained.preprocess.image_size, trained.preprocess.channels

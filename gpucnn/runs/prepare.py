@@ -12,8 +12,9 @@ from gpucnn.backend.group import Group, SingleProcess, of_first
 from gpucnn.backend.memory import free_bytes
 from gpucnn.backend.nccl import NcclGroup
 from gpucnn.data.catalog import FOLDER, TEST_SHARE, Part, cache_notes, folder_of, read_larger
-from gpucnn.data.image_folder import whole_of
-from gpucnn.data.jpeg_decoders import PILLOW, SIMPLEJPEG, check_decoder, simplejpeg_version
+from gpucnn.data.image_folder import keep_inspected, whole_of
+from gpucnn.data.inspected_pixels import InspectedPixels
+from gpucnn.data.jpeg_decoders import SIMPLEJPEG, check_decoder, simplejpeg_version
 from gpucnn.data.normalization import Normalization
 from gpucnn.data.split import split_by_place
 from gpucnn.errors import ConfigError, RunError
@@ -256,10 +257,11 @@ def prepare(
         found = find_lr(prepare(dataclasses.replace(config, lr=None), told, group).trainer(group=group))
         # Built anew, as more than the optimizer may depend on the rate.
         return dataclasses.replace(prepare(dataclasses.replace(config, lr=found.lr), None, group), range_test=found)
-    place, seen = folder_of(config.data, config.data_dir), _seen(config, told, group)
+    pixels = InspectedPixels()
+    place, seen = folder_of(config.data, config.data_dir), _seen(config, told, group, pixels)
     unreadable = [] if seen is None else [file.path for file in seen.unreadable]
     division = Division(lambda splits: splits, lambda part: data.split(part, 1 - config.validation, config.seed))
-    ready = _build(config, division, None, unreadable, None if seen is None else Photos.of(seen))
+    ready = _build(config, division, None, unreadable, None if seen is None else Photos.of(seen), pixels)
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
@@ -304,17 +306,21 @@ def resolve(config: RunConfig, told: Callable[[int, int], None] | None = None) -
 
     Raises what `prepare` does of the device and of a folder's files.
     """
-    seen = _seen(config, told, None)
+    seen = _seen(config, told, None, None)
     return _resolved(config, None if seen is None else Photos.of(seen))
 
 
-def _seen(config: RunConfig, told: Callable[[int, int], None] | None, group: Group | None) -> data.Inspection | None:
+def _seen(
+    config: RunConfig, told: Callable[[int, int], None] | None, group: Group | None, pixels: InspectedPixels | None
+) -> data.Inspection | None:
     """What there is in a folder of images. DataError for files that cannot be read, unless they are to be skipped."""
     backend.choose_device(config.device)  # what cannot be is told before images are decoded
     check_decoder(config.decode)
     if config.data != FOLDER:
         return None
-    seen = of_first(group or SingleProcess(), lambda: data.inspect(folder_of(config.data, config.data_dir), told))
+    seen = of_first(
+        group or SingleProcess(), lambda: data.inspect(folder_of(config.data, config.data_dir), told, pixels)
+    )
     if not config.skip_unreadable:
         seen.check()
     return seen
@@ -353,7 +359,12 @@ def _why(asked: RunConfig, photos: Photos | None) -> str:
 
 
 def _build(
-    asked: RunConfig, division: Division, begun: Begun | None, skip: Sequence[Path] = (), photos: Photos | None = None
+    asked: RunConfig,
+    division: Division,
+    begun: Begun | None,
+    skip: Sequence[Path] = (),
+    photos: Photos | None = None,
+    pixels: InspectedPixels | None = None,
 ) -> PreparedRun:
     """All but the list of images; of a folder without what is at the paths `skip`.
 
@@ -366,8 +377,7 @@ def _build(
     splits = division.test(
         data.load(config.data, config.data_dir, config.image_size, config.mode, config.background, skip)
     )
-    if (config.decode, config.cache) != (PILLOW, None):
-        splits = splits.decoded_by(config.decode, config.cache)
+    splits = splits.decoded_by(config.decode, config.cache, pixels)
     create: dict[str, Any] = {
         "name": config.model,
         "num_classes": len(splits.class_names),
@@ -398,6 +408,9 @@ def _build(
     sizes = [one.source_size for one in augment.augmentations if isinstance(one, data.RandomResizedCrop)]
     if size := max((size for size in sizes if size is not None), default=0):
         train_set = read_larger(train_set, size)
+    for part in (train_set, val_set, splits.test):
+        if part is not None:
+            keep_inspected(part)
     splits = splits._replace(notes=(*splits.notes, *cache_notes([train_set, val_set, splits.test])))
     train_loader = data.DataLoader(
         train_set,

@@ -1,6 +1,7 @@
 """`gpucnn bench` as a user runs it, with no look at a time."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gpucnn.backend.cuda import Problem
 from gpucnn.benchmark import limit, pytorch, report, suite
 from gpucnn.cli.main import main
 from tests.backends import Backend
+from tests.data.image_files import write_two_classes
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
 
@@ -170,3 +172,26 @@ def test_jit_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("gpucnn.benchmark.rivals.missing", lambda: "llvmlite is not installed")
     assert main(["bench", "--cpu", "jit"]) == 1
     assert capsys.readouterr().err == "gpucnn bench: jit was asked for, but llvmlite is not installed\n"
+
+
+def test_loading_is_measured_by_decoder(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Every decoder that is installed, and no torchvision where there is none."""
+    write_two_classes(in_tmp_path / "photos", 3)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    assert main(["bench", "--loading", "photos", "--workers", "1", "--json", "bench.json"]) == 0
+    printed = capsys.readouterr()
+    ours = ["pillow", "pillow-draft"]
+    told = [f"measuring {name}, {number} of 3" for number in (1, 2, 3) for name in ours]
+    assert printed.err.splitlines() == told
+    assert [line.split()[0] for line in printed.out.splitlines()[-2:]] == ours
+    found = json.loads((in_tmp_path / "bench.json").read_text())["loading"]
+    assert list(found) == ours
+    assert all(np.isfinite(rate) and rate > 0 for rate in found.values())
+
+
+def test_loading_of_what_is_no_folder_of_images(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--loading", "nowhere"]) == 1
+    assert "nowhere" in capsys.readouterr().err.splitlines()[-1]

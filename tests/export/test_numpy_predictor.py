@@ -244,3 +244,12 @@ def test_the_parts_of_which_files_are_made_are_a_predictor_themselves() -> None:
     light, dark = np.full((4, 4), 250, np.uint8), np.zeros((4, 4, 3), np.uint8)
     assert template.predict(light, top=1)[0][0] == "light"
     assert [one[0][0] for one in template.predict([light, dark])] == ["light", "dark"]
+
+
+def test_a_run_of_another_decoder_is_refused(tmp_path: Path) -> None:
+    trained = hand_made(tmp_path, Preprocess(1, 32, 32, 255, "crop"), ("a", "b"))
+    trained.config["decode"] = "pillow-draft"
+    message = "decoded by pillow-draft, and a predictor reads files with decode pillow, .*; export it as onnx, .* --decode pillow"
+    with pytest.raises(ArgumentError, match=message):
+        numpy_predictor(trained, tmp_path / "odd.py")
+    assert not list(tmp_path.iterdir())

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from gpucnn.backend.threads import VARIABLE
+from gpucnn.data import image_folder
 from gpucnn.errors import ConfigError, DataError, DeviceError, RunError
 from gpucnn.training import RunConfig, RunFolder, load_checkpoint, prepare, resume, save_checkpoint
 from tests.backends import Backend
+from tests.data.image_files import write_two_classes
 from tests.runs.tiny_run import BATCHES, TINY, contents, go_on, tiny_names, train, write_weights
 
 STEPS = 3 * BATCHES
@@ -298,3 +300,20 @@ def test_a_run_tells_what_it_was_computed_with(backend: Backend, tmp_path: Path)
     own = {"plain": {"cpu"}, "numpy": {"cpu"}, "jit": {"cpu", "llvmlite"}}.get(backend.name, {"gpu", "cupy"})
     assert found.keys() == {"gpucnn", "numpy", "python", *own}
     assert all(isinstance(value, str) and value for value in found.values())
+
+
+def test_decoded_images_may_be_kept_elsewhere_after_a_stop(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a cache, with one, and with another than before: the run's numbers are the same, and each cache is filled."""
+    monkeypatch.setattr(image_folder, "SETTLED", -(10**18))
+    write_two_classes(Path("photos"), 20, 8)
+    settings: dict[str, Any] = {"data": "photos", "mode": "grey"}
+    with tiny_names():
+        whole = contents(train(Path("whole"), **settings))
+        for name, first, then in (("a", None, "one"), ("b", "two", "three"), ("c", "four", None)):
+            stopped = train(Path(name), 2, checkpoint_every=1, cache=first, **settings)
+            go_on(resume(stopped.path, cache=then))
+            given = contents(stopped)
+            assert given.keys() == whole.keys()
+            assert {file for file in whole if given[file] != whole[file]} <= {"config.json"}
+            for place in (first, then):
+                assert place is None or len(list(Path(place).glob("*.decoded"))) == 1
