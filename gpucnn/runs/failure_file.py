@@ -44,7 +44,8 @@ class FailureRecorder(Callback):
     """Writes a step whose loss or gradient was not finite to failure-step-41.safetensors in a run's folder.
 
     It is a checkpoint file of the trainer's state right before the step, with images and labels of the batch beside it, or of
-    the shard that fails, and its place in the batch; so it contains samples of the data set. `gpucnn replay` computes it again. What cannot be written leaves the error as it is.
+    the shard that fails, and its place in the batch; so it contains samples of the data set. `gpucnn replay` computes it
+    again. What cannot be written leaves the error as it is.
 
     - `config`: what the run was asked to do, JSON values, as in its checkpoints.
     """

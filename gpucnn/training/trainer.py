@@ -63,8 +63,8 @@ class Trainer:
     one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training),
     `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (what of steps is not recorded, and why).
 
-    Raises ArgumentError for what is no model, for a callback with an unknown hook, for numbers out of range, for two ways to clip at once, and for
-    a `val_loader` beside a `test_loader`.
+    Raises ArgumentError for what is no model, for a callback with an unknown hook, for numbers out of range, for two ways to
+    clip at once, and for a `val_loader` beside a `test_loader`.
     """
 
     def __init__(
