@@ -2,8 +2,9 @@
 
     GPUCNN_NUM_THREADS=1 mpiexec -n 2 python -m gpucnn.benchmark.parallel_step [MODEL [BATCH]]
 
-All turns are interleaved, and of the same shards, one a process: rank 0 alone, which computes all of them, while the others
-sleep; all together, sending slices early; all together, sending all at the end. Times are ratios of medians.
+All turns are interleaved, every other one in the opposite order, and of the same shards, one a process: rank 0 alone, which
+computes all of them, while the others sleep; all together, sending slices early; all together, sending all at the end. Times
+are ratios of medians.
 """
 
 import statistics
@@ -27,6 +28,8 @@ from gpucnn.training.sharded_step import ShardedStep
 from gpucnn.training.sharding import Sharding
 
 WARM_UP, TURNS = 5, 20
+ALONE, EARLY, LATE = range(3)
+"""Columns of what is measured."""
 
 
 class TimedGroup:
@@ -84,26 +87,23 @@ class Shares(NamedTuple):
 
 def measure(group: Group, workload: Workload, turns: int = TURNS) -> Shares | None:
     """The shares, on rank 0; None on the others. All ranks call it."""
-    both = [TimedGroup(group), TimedGroup(group)]
-    early, late = (_step(workload, group.size, one) for one in both)
-    late.payload.cuts = ()
-    alone = _step(workload, group.size, SingleProcess())
-    seconds = np.zeros((turns, 3))
-    waited = np.zeros((turns, 2))
+    groups = [TimedGroup(one) for one in (SingleProcess(), group, group)]
+    steps = [_step(workload, group.size, one) for one in groups]
+    steps[LATE].payload.cuts = ()
+    seconds = np.zeros((turns, len(steps)))
+    waited = np.zeros_like(seconds)
     for turn in range(-WARM_UP, turns):
-        group.gather(None)
-        times = [alone() if group.rank == 0 else 0.0]
-        for one, timed in zip((early, late), both, strict=True):
+        for way in (ALONE, EARLY, LATE)[:: -1 if turn % 2 else 1]:
             group.gather(None)
-            timed.seconds = 0.0
-            times.append(one())
-        if turn >= 0:
-            seconds[turn], waited[turn] = times, [timed.seconds for timed in both]
+            groups[way].seconds = 0.0
+            took = steps[way]() if way != ALONE or group.rank == 0 else 0.0
+            if turn >= 0:
+                seconds[turn, way], waited[turn, way] = took, groups[way].seconds
     everywhere = group.gather((seconds, waited))
     if group.rank:
         return None
-    shares = [np.median(spent / times[:, 1:], axis=0) for times, spent in everywhere]
-    one, with_early, without = (statistics.median(seconds[:, column]) for column in range(3))
+    shares = [np.median(spent[:, EARLY:] / times[:, EARLY:], axis=0) for times, spent in everywhere]
+    one, with_early, without = (statistics.median(seconds[:, way]) for way in (ALONE, EARLY, LATE))
     early_share, late_share = (float(max(rank[way] for rank in shares)) for way in range(2))
     return Shares(early_share, late_share, without / with_early, one / with_early / group.size)
 

@@ -18,6 +18,10 @@ class Pieces(NamedTuple):
     def __len__(self) -> int:
         return sum(self.sizes)
 
+    def first(self, shard: int) -> int:
+        """The place in the batch of the shard's first image."""
+        return sum(self.sizes[:shard])
+
 
 def shard_sizes(images: int, shards: int) -> tuple[int, ...]:
     """How many images each shard of a batch has: the first ones one more where they do not share evenly, as of `np.array_split`."""

@@ -10,6 +10,7 @@ from gpucnn.checks import as_path, is_int
 from gpucnn.diagnosis.checked_step import CheckedStep, run_checked
 from gpucnn.errors import ConfigError, GpucnnError, RunError
 from gpucnn.files.checkpoint_file import load_checkpoint
+from gpucnn.functions.dropout import part_of_batch
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.network import build
@@ -42,8 +43,9 @@ class Replay(NamedTuple):
 class FailureRecorder(Callback):
     """Writes a step whose loss or gradient was not finite to failure-step-41.safetensors in a run's folder.
 
-    It is a checkpoint file of the trainer's state right before the step, with images and labels of the batch beside it; so it
-    contains samples of the data set. `gpucnn replay` computes it again. What cannot be written leaves the error as it is.
+    It is a checkpoint file of the trainer's state right before the step, with images and labels of the batch beside it, or of
+    the shard that fails, and its place in the batch; so it contains samples of the data set. `gpucnn replay` computes it
+    again. What cannot be written leaves the error as it is.
 
     - `config`: what the run was asked to do, JSON values, as in its checkpoints.
     """
@@ -58,7 +60,7 @@ class FailureRecorder(Callback):
         arrays, values = trainer.snapshot()
         batch = {name: np.array(to_host(getattr(failed, name)), order="C") for name in BATCH}
         arrays |= {f"batch/{name}": array for name, array in batch.items()}
-        values["diagnosis"] = failed.diagnosis
+        values |= {"diagnosis": failed.diagnosis, "first_image": failed.first}
         try:
             path = self.folder.add_failure(trainer.step + 1, arrays, values, self.config)
         except RunError as problem:
@@ -80,9 +82,10 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
         raise RunError(f"{path}: a checkpoint, but of no step that failed; give a file failure-step-N.safetensors")
     images, labels, indices = (arrays.get(f"batch/{name}", np.empty(0)) for name in BATCH)
     position = [values.get(name, "") for name in ("step", "epoch", "batch")]
+    first = values.get("first_image", 0)
     if images.ndim != 4 or images.size == 0 or not images.shape[:1] == labels.shape[:1] == indices.shape:
         raise RunError(f"{path}: no batch of images, labels and indices in it")
-    if not all(is_int(number) for number in position) or not isinstance(checkpoint.config, dict):
+    if not all(is_int(number) for number in [*position, first]) or not isinstance(checkpoint.config, dict):
         raise RunError(f"{path}: does not tell which step it is of")
     chosen = choose_device(device)
     try:
@@ -93,7 +96,8 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
         model.load_state_dict(weights, finite=False)  # what failed is looked at as it was
         restore_layers(model, values["layers"])
         there = (to_device(images, chosen.device), to_device(labels, chosen.device))
-        checked = run_checked(model, *there, config.label_smoothing or 0.0)
+        with part_of_batch(first, len(images)):
+            checked = run_checked(model, *there, config.label_smoothing or 0.0)
     except ConfigError as error:
         raise RunError(str(error)) from None
     except (GpucnnError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:

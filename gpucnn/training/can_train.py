@@ -31,7 +31,9 @@ def check_last_batch(model: Layer, loader: DataLoader, can_drop: bool = True, sh
     """See that `model` takes a batch of one image in training, if an epoch of `loader` has one.
 
     It is tried, on one image and on two; the model is left as it was. A single image may be too few: nets that end in batch
-    norms of a single position do not take one. `can_drop`: whether who made the loader has a `drop_last` to be told of. Raises ArgumentError, with a batch size that fits, if two are taken and one is not.
+    norms of a single position do not take one. `can_drop`: whether who made the loader has a `drop_last` to be told of.
+    `shards`: that each batch is cut into, one of which may have the single image. Raises ArgumentError, with a batch size that
+    fits, if two are taken and one is not.
     """
     count, size = loader.images_in(len(loader)), loader.batch_size
     sizes = [loader.images_in(batch + 1) - loader.images_in(batch) for batch in range(len(loader))]

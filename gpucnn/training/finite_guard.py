@@ -11,6 +11,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device, current, device_of, recording
 from gpucnn.diagnosis.checked_step import CheckedStep, Fault, run_checked, sample_text
 from gpucnn.errors import CaptureError, TrainingError
+from gpucnn.functions.dropout import part_of_batch
 from gpucnn.layers import Layer
 from gpucnn.optim import Optimizer
 from gpucnn.training.trainer_state import SavedState
@@ -28,6 +29,8 @@ class FailedStep(NamedTuple):
     """Which samples of the data set they are, (N,); the places in the batch, of one that came from no loader."""
     checked: CheckedStep
     diagnosis: str
+    first: int = 0
+    """The place of the first image in its batch, of which these are a shard."""
 
     @property
     def is_found(self) -> bool:
@@ -126,17 +129,27 @@ class FiniteGuard:
 
 
 def failed_step(
-    place: str, loss: float, model: Layer, label_smoothing: float, batch: tuple[Array, Array, np.ndarray], lr: float
+    place: str,
+    loss: float,
+    model: Layer,
+    label_smoothing: float,
+    batch: tuple[Array, Array, np.ndarray],
+    lr: float,
+    first: int = 0,
 ) -> FailedStep:
-    """A step at `place`, computed once more with every layer looked at, see `run_checked`. `batch`: images, labels, indices."""
+    """A step at `place`, computed once more with every layer looked at, see `run_checked`.
+
+    - `batch`: images, labels, indices. Of a shard, `first` is the place of its first image in the whole batch.
+    """
     images, labels, indices = batch
-    checked = run_checked(model, images, labels, label_smoothing)
+    with part_of_batch(first, len(images)):
+        checked = run_checked(model, images, labels, label_smoothing)
     fault = checked.fault()
     if fault is None:
         text = f"{place}: the loss was {loss} or a gradient not finite, but both are when the step is computed again"
     else:
         text = f"{place}: {describe(fault, checked, indices)}; the learning rate was {lr:.3g}"
-    return FailedStep(images, labels, indices, checked, text)
+    return FailedStep(images, labels, indices, checked, text, first)
 
 
 def describe(fault: Fault, checked: CheckedStep, indices: np.ndarray) -> str:

@@ -13,11 +13,11 @@ Attempt: TypeAlias = Callable[[Array, Array], Result]
 """The forward and backward pass of one batch (N, C, H, W) with labels (N,). May be made again after it has failed."""
 
 
-def with_retry(attempt: Attempt[Result], images: Array, labels: Array, device: Device) -> Result:
+def with_retry(attempt: Attempt[Result], images: Array, labels: Array, device: Device, shards: int = 1) -> Result:
     """`attempt(images, labels)`; where a GPU's memory does not suffice, once more after freeing all that is unused.
 
     Raises OutOfMemoryError if that fails too: it names the layer, the bytes that it asked for, those that are free, and a
-    batch size that fits, found by trying.
+    batch size that fits, found by trying; where a batch is cut into `shards`, and the images are one of them, that of all.
     """
     if device.kind == "cpu":
         return attempt(images, labels)
@@ -32,13 +32,14 @@ def with_retry(attempt: Attempt[Result], images: Array, labels: Array, device: D
         release(device)  # only now, as the error's traceback held arrays
     free = free_bytes(device)
     size = _size_that_fits(attempt, images, labels, device)
+    what = "batch" if shards == 1 else "shard"
     fix = (
-        f"a batch of {size} fits; use a batch size of {size}"
+        f"a {what} of {size} fits; use a batch size of {shards * size}"
         if size
         else "not even one image fits; use a smaller model"
     )
     raise OutOfMemoryError(
-        f"{device} is out of memory {place}, with a batch of {len(labels)}: "
+        f"{device} is out of memory {place}, with a {what} of {len(labels)}: "
         f"{'an unknown number of' if asked is None else f'{asked:,}'} bytes asked for, {free:,} free before the step; {fix}"
     )
 

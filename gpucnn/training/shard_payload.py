@@ -24,9 +24,9 @@ CUTS = (1 / 4, 1 / 8)
 """Where slices begin that are sent early, as shares of a flat buffer: the last three quarters, then the eighth before them.
 
 Bytes are moved by calls between operations, one whenever a gradient is final, not by a thread, which would wait on a core that
-computes, and for Python's lock. Gradients become final from the buffer's end. Most numbers stand in the last layers, whose gradients come first: the last three
-quarters are final after 2 to 18 % of the backward pass of most networks, so one slice of them hides nearly all. The second one
-is the moment at which the sums of the first are returned.
+computes, and for Python's lock. Gradients become final from the buffer's end, and most numbers stand in the last layers, whose
+gradients come first, so that the last three quarters are under way during most of the backward pass. At the second slice the
+sums of the first are returned. What it gains, `python -m gpucnn.benchmark.parallel_step` measures.
 """
 LEAST_BYTES = 1 << 19
 """A smaller buffer is sent faster than Python begins two more messages: `python -m gpucnn.benchmark.parallel_step lenet5`."""
@@ -231,7 +231,7 @@ class ShardPayload:
             for total in self._sums.values():
                 total.advance()
 
-    def _send(self, one: "Early") -> None:
+    def _send(self, one: Early) -> None:
         total = self._sums[one.key]
         stop = one.first + one.stop - one.start
         self._write_gradients(total.place(self._shard), one.buffer, one.start - one.first, slice(one.first, stop))

@@ -14,7 +14,7 @@ from gpucnn.data.pieces import Pieces, cut
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.functions.dropout import part_of_batch
 from gpucnn.layers.forward_state import ForwardState
-from gpucnn.training.finite_guard import FailedStep, failed_step
+from gpucnn.training.finite_guard import FailedStep
 from gpucnn.training.metrics import Metrics
 from gpucnn.training.recorded_step import Work
 from gpucnn.training.recorder import MOST_RECORDINGS, Wanted
@@ -24,6 +24,8 @@ from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
 
 CHECKED_EVERY = 100
 """Steps, beside the last of an epoch, after which the processes compare their parameters: hashing takes about as long as an update."""
+PASSES_ALONE = "with shards the forward and backward passes alone are recorded, not what follows them in a step"
+"""What is noted on a GPU."""
 
 
 class ShardedStep(TrainingStep):
@@ -53,15 +55,15 @@ class ShardedStep(TrainingStep):
     def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
         """See `TrainingStep.run`; images and labels are whole, or `Pieces`. The logits are those of the own shards."""
         trainer, batch = self._trainer, self._trainer.batch + 1
-        shards, own = self._sharding.shards, self._sharding.own
-        if not isinstance(images, Pieces):
-            images, labels = cut(images, shards, own), cut(labels, shards, own)
+        images, labels = self._pieces(images, labels)
+        if trainer.device.kind != "cpu" and self.recorder.graph is not False and PASSES_ALONE not in trainer.notes:
+            self._note(PASSES_ALONE)
         self.recorder.follow(trainer.model, trainer.optimizer)
         trainer.gradient_mean.follow(trainer.optimizer)
         part = Part(metrics, batch % trainer.accumulate == 0 or batch == len(trainer.train_loader))
         self._payload.lay_out(trainer.model, trainer.optimizer)
         before = ForwardState(trainer.model)
-        logits = [self._shard(shard, images, labels, before) for shard in own]
+        logits = [self._shard(shard, images, labels, before) for shard in self._sharding.own]
         sums = self._payload.read(len(images))
         self._after_forward(images.sizes)
         self._sharding.agree(bool(sums.terminated), bool(sums.interrupted))
@@ -89,20 +91,23 @@ class ShardedStep(TrainingStep):
 
     def failure(self, place: str, loss: float, images: Any, labels: Any, indices: np.ndarray) -> FailedStep:
         """The first shard that is not finite by itself, looked at on every process; the first of all, if each is finite."""
-        trainer, candidates = self._trainer, []
-        if not isinstance(images, Pieces):
-            shards, own_shards = self._sharding.shards, self._sharding.own
-            images, labels = cut(images, shards, own_shards), cut(labels, shards, own_shards)
-        starts = np.cumsum([0, *images.sizes])
+        images, labels = self._pieces(images, labels)
+        candidates = []
         for shard, own in images.arrays.items():
-            batch = own, labels.arrays[shard], indices[starts[shard] : starts[shard + 1]]
-            with part_of_batch(int(starts[shard]), len(own)):
-                failed = failed_step(place, loss, trainer.model, trainer.label_smoothing, batch, trainer.optimizer.lr)
-            candidates.append((failed.is_found, shard, tuple(to_host(one) for one in batch)))
+            first = images.first(shard)
+            batch = own, labels.arrays[shard], indices[first : first + len(own)]
+            is_found = self._looked_at(place, loss, batch, first).is_found
+            candidates.append((is_found, shard, tuple(to_host(one) for one in batch)))
         everywhere = [one for some in self._sharding.group.gather(candidates) for one in some]
         _, shard, batch = min(everywhere, key=lambda one: (not one[0], one[1]))
-        with part_of_batch(int(starts[shard]), len(batch[0])):
-            return failed_step(place, loss, trainer.model, trainer.label_smoothing, batch, trainer.optimizer.lr)
+        return self._looked_at(place, loss, batch, images.first(shard))
+
+    def _pieces(self, images: Any, labels: Any) -> tuple[Pieces, Pieces]:
+        """What this process computes of a batch, which may be whole."""
+        if isinstance(images, Pieces):
+            return images, labels
+        shards, own = self._sharding.shards, self._sharding.own
+        return cut(images, shards, own), cut(labels, shards, own)
 
     def _shard(self, shard: int, images: Pieces, labels: Pieces, before: ForwardState) -> Array | None:
         """Compute a shard, and write what came of it; its logits, which a recording does not write over."""
@@ -116,7 +121,7 @@ class ShardedStep(TrainingStep):
         own, right = images.arrays[shard], labels.arrays[shard]
         before.restore()
         self._payload.begin(shard, len(own))
-        with part_of_batch(sum(images.sizes[:shard]), len(own)):
+        with part_of_batch(images.first(shard), len(own)):
             work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
             outputs = self.recorder.do(work, (own, right), trainer.device)
         assert outputs is not None

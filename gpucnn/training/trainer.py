@@ -24,7 +24,7 @@ from gpucnn.training.best_epoch import IN_WORDS
 from gpucnn.training.callback import Callback, check_callback
 from gpucnn.training.can_train import check_can_train, check_last_batch
 from gpucnn.training.evaluate import device_of_model, evaluate
-from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
+from gpucnn.training.finite_guard import FailedStep, FiniteGuard
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import History, Metrics, history_html
 from gpucnn.training.recorded_step import as_batch
@@ -52,7 +52,8 @@ class Trainer:
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
     - `precision`: of products on a GPU, "float32" or "tf32", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
-    - `sharding`: None, or how a batch is cut, and which processes share the parts; see `Sharding`.
+    - `sharding`: None, or how each batch is cut into shards, and which processes share them, e.g. `Sharding(4, mpi.world())`.
+      All processes make this trainer alike, with the same data, and all call the same of it. See `Sharding`.
     - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, where a step that
       cannot be recorded is an error, or False. See `CapturedStep`.
 
@@ -60,10 +61,10 @@ class Trainer:
     (finished steps of the optimizer, over all epochs), `loss` (of the last batch, a tensor), `metrics` (of the running
     epoch's batches), `history` (a row for every finished epoch), `seconds` (that the last finished epoch took; of a resumed
     one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training),
-    `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (why steps are not recorded).
+    `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (what of steps is not recorded, and why).
 
-    Raises ArgumentError for what is no model, for a callback with an unknown hook, for numbers out of range, for two ways to clip at once, and for
-    a `val_loader` beside a `test_loader`.
+    Raises ArgumentError for what is no model, for a callback with an unknown hook, for numbers out of range, for two ways to
+    clip at once, and for a `val_loader` beside a `test_loader`.
     """
 
     def __init__(
@@ -217,6 +218,7 @@ class Trainer:
         """Forward and backward: one batch (N, C, H, W) with labels (N,) or (N, classes). Returns the logits (N, classes).
 
         Both are arrays, tensors or lists. On a GPU it is recorded within `fit` alone; in a loop of your own use `CapturedStep`.
+        With shards every process is given the whole batch, computes its own shards of it, and returns their logits (n, classes).
         Then the optimizer's step, if the batch is the last of `accumulate`, or of the epoch. Loss and logits hold until the
         next step. Raises OutOfMemoryError, with a batch size that fits, if the GPU's memory does not hold the step,
         CaptureError, if steps must be recorded and this one cannot be, and TrainingError, see `fit`.
@@ -315,11 +317,8 @@ class Trainer:
             self.train_loader.indices(self.epoch, self.batch) if self.guard.is_watching else np.arange(len(labels))
         )
         place = f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch + 1})"
-        batch, loss = (images, labels, indices), math.nan if self.loss is None else self.loss.item()
-        if isinstance(self.training_step, ShardedStep):
-            self.failed_step = self.training_step.failure(place, loss, *batch)
-        else:
-            self.failed_step = failed_step(place, loss, self.model, self.label_smoothing, batch, self.optimizer.lr)
+        loss = math.nan if self.loss is None else self.loss.item()
+        self.failed_step = self.training_step.failure(place, loss, images, labels, indices)
         self.optimizer.zero_grad()
         return TrainingError(self.failed_step.diagnosis)
 

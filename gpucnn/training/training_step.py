@@ -16,12 +16,13 @@ from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.one_output import one_output
 from gpucnn.layers.undeclared import telling_of_undeclared_state
 from gpucnn.optim import Optimizer, Schedule, WeightAverage, clip_gradient_value
-from gpucnn.training.finite_guard import FiniteGuard
+from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import Metrics
 from gpucnn.training.out_of_memory import with_retry
 from gpucnn.training.recorded_step import Work
 from gpucnn.training.recorder import Recorder, Wanted
+from gpucnn.training.sharding import Sharding
 
 
 class Training(Protocol):
@@ -38,6 +39,7 @@ class Training(Protocol):
     clip_value: float | None
     guard: FiniteGuard
     gradient_mean: GradientMean
+    sharding: Sharding
     notes: list[str]
     batch: int
     step: int
@@ -132,6 +134,15 @@ class TrainingStep:
         """The backward pass."""
         loss.backward()
 
+    def failure(self, place: str, loss: float, images: Any, labels: Any, indices: np.ndarray) -> FailedStep:
+        """A batch, as `run` takes it, that is not finite, looked at."""
+        return self._looked_at(place, loss, (images, labels, indices))
+
+    def _looked_at(self, place: str, loss: float, batch: tuple[Array, Array, np.ndarray], first: int = 0) -> FailedStep:
+        """See `failed_step`."""
+        trainer = self._trainer
+        return failed_step(place, loss, trainer.model, trainer.label_smoothing, batch, trainer.optimizer.lr, first)
+
     def _computed(self, images: Array, labels: Array) -> Outputs:
         """The same, made again where a GPU's memory does not suffice. After a failure dropouts and buffers are as before."""
         trainer = self._trainer
@@ -147,7 +158,7 @@ class TrainingStep:
                 before.restore()
                 raise
 
-        return with_retry(attempt, images, labels, trainer.device)
+        return with_retry(attempt, images, labels, trainer.device, trainer.sharding.shards)
 
     def _whole(self, part: Part, images: Array, labels: Array) -> Outputs | None:
         return self._finished(part, self._computed(images, labels), labels)

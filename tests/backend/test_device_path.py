@@ -17,6 +17,7 @@ from gpucnn.errors import DeviceError, OutOfMemoryError
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.training import RunFolder, finite_guard
+from gpucnn.training.sharding import Sharding
 from tests.backends import Backend, host
 from tests.runs.tiny_run import tiny_names
 
@@ -145,11 +146,11 @@ class Hungry(layers.Layer):
         return self.output(self.dropout(self.hidden(self.flatten(x))))
 
 
-def hungry_trainer(batch_size: int, device: str = "cuda") -> training.Trainer:
+def hungry_trainer(batch_size: int, device: str = "cuda", shards: int = 1) -> training.Trainer:
     images, labels = np.ones((64, 1, 2, 2), np.uint8), np.arange(64) % 2
     loader = data.DataLoader(data.ArrayDataset(images, labels), batch_size)
     model = Hungry().to(device)
-    return training.Trainer(model, optim.SGD(model.parameters(), 0.01), loader, loader)
+    return training.Trainer(model, optim.SGD(model.parameters(), 0.01), loader, loader, sharding=Sharding(shards))
 
 
 def test_out_of_memory_names_layer_bytes_and_a_batch_that_fits(emulated: Callable[..., CupyStandIn]) -> None:
@@ -184,6 +185,52 @@ def test_a_step_that_fits_once_the_pool_is_empty_is_made(emulated: Callable[...,
     forward_and_backward, step.forward_and_backward = step.forward_and_backward, attempt  # type: ignore[method-assign]
     trainer.train_step(*batch)
     assert (attempts, trainer.step, trainer.model.dropout.calls) == ([0, 0], 1, 1)
+
+
+def test_of_a_shard_the_batch_size_of_all_fits(emulated: Callable[..., CupyStandIn]) -> None:
+    emulated(memory_bytes=800_000)
+    trainer = hungry_trainer(64, shards=2)
+    images, labels = (np.concatenate([one] * 4) for one in next(iter(trainer.train_loader)))
+    with pytest.raises(
+        OutOfMemoryError, match=r"with a shard of 128: .*; a shard of (\d+) fits; use a batch size of (\d+)$"
+    ) as raised:
+        trainer.train_step(images, labels)
+    words = str(raised.value).replace(";", "").split()
+    fits, size = int(words[words.index("fits") - 1]), int(words[-1])
+    assert size == 2 * fits
+    trainer.train_step(images[:size], labels[:size])
+    with pytest.raises(OutOfMemoryError):
+        trainer.train_step(images[: 4 * size], labels[: 4 * size])
+
+
+def test_a_shard_that_fits_once_the_pool_is_empty_is_made(emulated: Callable[..., CupyStandIn]) -> None:
+    """The second of two shards: its masks are those of its place, the first shard's gradients stay, and counts are as ever."""
+
+    def trained(failing: int) -> tuple[dict[str, np.ndarray], list[int], int]:
+        stand_in = emulated(memory_bytes=1_600_000)
+        trainer = hungry_trainer(16, shards=2)
+        attempts: list[int] = []
+
+        def attempt(images: np.ndarray, labels: np.ndarray) -> Any:
+            attempts.append(trainer.model.dropout.calls)
+            outputs = forward_and_backward(images, labels)
+            if len(attempts) == failing:
+                stand_in.empty(10**9, np.uint8)
+            return outputs
+
+        step = trainer.training_step
+        forward_and_backward, step.forward_and_backward = step.forward_and_backward, attempt  # type: ignore[method-assign]
+        trainer.train_step(*next(iter(trainer.train_loader)))
+        return trainer.model.state_dict(), attempts, trainer.model.dropout.calls
+
+    expected, attempts, calls = trained(0)
+    assert (attempts, calls) == ([0, 0], 1)
+    for failing in (1, 2):
+        found, attempts, calls = trained(failing)
+        assert (attempts, calls) == ([0, 0, 0], 1)
+        for path, array in found.items():
+            assert np.isfinite(array).all()
+            np.testing.assert_array_equal(array, expected[path])
 
 
 def test_not_one_image_fits(emulated: Callable[..., CupyStandIn]) -> None:

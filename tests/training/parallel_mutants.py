@@ -6,6 +6,7 @@ from tests.mutation import Mutant, Table
 
 SUM = "tests/optim/test_shard_sum.py"
 SHARDING = "tests/training/test_sharding.py"
+STEP = "tests/training/test_sharded_step.py"
 PARALLEL = [
     f"tests/training/test_parallel.py::{name}"
     for name in (
@@ -16,9 +17,14 @@ PARALLEL = [
 TESTS_OF = {
     "optim/shard_sum.py": [SUM],
     "training/shard_payload.py": [*PARALLEL, SHARDING],
-    "training/sharded_step.py": [*PARALLEL, SHARDING],
+    "training/sharded_step.py": [*PARALLEL, STEP, SHARDING],
     "training/evaluate.py": [*PARALLEL, SHARDING],
     "data/loader.py": [*PARALLEL, SHARDING],
+    "training/sharding.py": [STEP],
+    "training/training_step.py": [STEP],
+    "training/finite_guard.py": [STEP],
+    "runs/failure_file.py": [STEP],
+    "functions/dropout.py": [SHARDING],
 }
 MUTANTS = [
     # The order of the tree.
@@ -30,8 +36,23 @@ MUTANTS = [
     # Statistics and gradients without their weight.
     Mutant("training/shard_payload.py", "moved * key.type(self._images) if self._images else 0", "moved * key.type(3) if self._images else 0"),
     Mutant("training/shard_payload.py", "buffer.dtype.type(self._images), out=part", "buffer.dtype.type(3), out=part"),
-    # The offset of masks.
-    Mutant("training/sharded_step.py", "with part_of_batch(sum(images.sizes[:shard]), len(own)):", "with part_of_batch(0, len(own)):"),
+    # A process without images counts as the others do.
+    Mutant("training/sharded_step.py", "if sizes[-1] or sharding.group.size == 1:", "if True:"),
+    # The offset of masks, and that of a step that failed.
+    Mutant("functions/dropout.py", "skip = 0 if rest else first * each", "skip = 0"),
+    Mutant("functions/dropout.py", "skip = 0 if rest else first * each", "skip = first * each"),
+    Mutant("training/sharded_step.py", "return self._looked_at(place, loss, batch, images.first(shard))", "return self._looked_at(place, loss, batch)"),
+    Mutant("training/finite_guard.py", "with part_of_batch(first, len(images)):", "with part_of_batch(0, len(images)):"),
+    Mutant("runs/failure_file.py", "with part_of_batch(first, len(images)):", "with part_of_batch(0, len(images)):"),
+    # Which shard is blamed, whose parameters are trained, and what processes tell each other.
+    Mutant("training/sharded_step.py", "key=lambda one: (not one[0], one[1])", "key=lambda one: one[1]"),
+    Mutant("training/shard_payload.py", "        self._model, self._optimizer = model, optimizer\n        self._optimizer.gather()", "        self._optimizer.gather()"),
+    Mutant("training/sharded_step.py", "self._sharding.agree(bool(sums.terminated), bool(sums.interrupted))", "pass"),
+    Mutant("training/sharding.py", "self.agree(signal.SIGTERM in signals, signal.SIGINT in signals)", "pass"),
+    Mutant("training/sharded_step.py", "            self._compare()\n", ""),
+    # A batch size that fits.
+    Mutant("training/training_step.py", "trainer.device, trainer.sharding.shards)", "trainer.device)"),
+    Mutant("training/sharded_step.py", "with part_of_batch(images.first(shard), len(own)):", "with part_of_batch(0, len(own)):"),
     # Each shard begins where the step does.
     Mutant("training/sharded_step.py", "        before.restore()\n        self._payload.begin", "        self._payload.begin"),
     # The order of what is measured.

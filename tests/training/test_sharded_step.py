@@ -1,14 +1,18 @@
 """What processes that train together tell each other beside the sums of their shards."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gpucnn.backend.group import Group
 from gpucnn.errors import TrainingError
-from gpucnn.training import Callback, Trainer, sharded_step
+from gpucnn.runs.failure_file import FailureRecorder
+from gpucnn.training import Callback, RunConfig, RunFolder, Trainer, prepare, replay, sharded_step
 from tests.backend.thread_group import on_ranks
+from tests.runs.tiny_run import TINY, tiny_names
 from tests.training.test_sharding import trainer
 
 
@@ -64,3 +68,25 @@ def test_a_signal_in_an_evaluation_stops_all_after_the_epoch(number: int) -> Non
         return raised.value.args
 
     assert on_ranks(3, found) == [(3, number)] * 3
+
+
+def test_a_shard_that_failed_is_replayed_with_its_masks(tmp_path: Path) -> None:
+    """The second of two, by its labels alone, so that what follows dropout shows the masks."""
+    draw = np.random.default_rng(0)
+    pixels, labels = draw.standard_normal((7, 1, 8, 8)).astype(np.float32), np.full((7, 10), 0.1, np.float32)
+    labels[5] = np.nan
+    with tiny_names():
+        ready = prepare(RunConfig(**TINY, shards=2))
+        one = ready.trainer()
+        with pytest.raises(TrainingError) as raised:
+            one.train_step(pixels, labels)
+        one.error = raised.value
+        for callback in ready.callbacks(RunFolder(tmp_path / "run")):
+            if isinstance(callback, FailureRecorder):
+                callback.on_failure(one)
+        (path,) = (tmp_path / "run").glob("failure-step-*.safetensors")
+        again = replay(path)
+    assert one.failed_step is not None
+    assert one.failed_step.first == 4
+    assert again.indices.tolist() == [4, 5, 6]
+    assert again.checked.table() == one.failed_step.checked.table()

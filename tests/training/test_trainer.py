@@ -180,7 +180,7 @@ def test_a_batch_that_is_computed_anew_spoils_no_accumulated_gradient(failing: i
             raise MemoryError
         return loss
 
-    def retry(attempt: Any, images: np.ndarray, labels: np.ndarray, device: object) -> Any:
+    def retry(attempt: Any, images: np.ndarray, labels: np.ndarray, *_: object) -> Any:
         try:
             return attempt(images, labels)
         except MemoryError:
@@ -206,7 +206,7 @@ def test_a_batch_that_is_computed_anew_moves_running_statistics_once(backend: Ba
                 raise MemoryError
             return cross_entropy(*arguments, **options)
 
-        def retry(attempt: Any, images: np.ndarray, labels: np.ndarray, device: object) -> Any:
+        def retry(attempt: Any, images: np.ndarray, labels: np.ndarray, *_: object) -> Any:
             try:
                 return attempt(images, labels)
             except MemoryError:
