@@ -6,7 +6,6 @@ import mmap
 import os
 import shutil
 import tempfile
-import threading
 import weakref
 import zlib
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gpucnn.data.fork_lock import fork_lock
 from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.inspection_memory import reader_versions
 from gpucnn.data.jpeg_decoders import SIMPLEJPEG, simplejpeg_version
@@ -29,6 +29,8 @@ ENTRY = np.dtype([("key", "<u8", (2,)), ("checksum", "<u4"), ("unused", "<u4")])
 """Of an image: what it was made of, and a checksum of that and its pixels. All 0 where none is kept."""
 
 KEY_SIZE = 16
+
+_lock = fork_lock()
 
 
 class DecodedCache:
@@ -53,7 +55,6 @@ class DecodedCache:
         self._first = HEADER + -(-count * ENTRY.itemsize // HEADER) * HEADER
         self.bytes = self._first + count * self._each
         self.path = place / f"{hashlib.sha256(self._about).hexdigest()[:32]}.decoded"
-        self._lock = threading.Lock()
         self._file: int | None = None
         self._can_keep = True
 
@@ -93,14 +94,14 @@ class DecodedCache:
             while done < len(content):
                 done += os.pwrite(self._file, content[done:], place + done)
             return
-        with self._lock:
+        with _lock:
             os.lseek(self._file, place, os.SEEK_SET)
             os.write(self._file, content)
 
     def _open(self) -> None:
         if self._file is not None:
             return
-        with self._lock:
+        with _lock:
             if self._file is not None:
                 return
             try:

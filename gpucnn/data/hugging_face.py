@@ -2,19 +2,21 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gpucnn.regular_file import read_regular
+from gpucnn.data.class_folders import comparable
+from gpucnn.data.timed_file import TimedFile
 
 KEY = b"huggingface"
 """Of the features in the metadata of a schema."""
 
 BESIDE = ("dataset_info.json", "dataset_infos.json")
-LARGEST = 1 << 20
-"""Bytes of what is read beside a table."""
+LARGEST = 1 << 22
+"""Bytes of a JSON file that is read beside a table, and of the beginning of a README.md."""
 
 
 def features_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
@@ -28,20 +30,21 @@ def features_beside(folder: Path) -> dict[str, Any]:
     """The features, by column, that a file in `folder` has, or in the one that it is in; empty if there are none."""
     for place in (folder, folder.parent):
         for name in BESIDE:
-            with suppress(OSError, ValueError, RecursionError):
-                if found := _features(json.loads(read_regular(place / name)[:LARGEST])):
+            with suppress(OSError, ValueError, RecursionError), TimedFile(place / name) as file:
+                if file.size <= LARGEST and (found := _features(json.loads(file.read()))):
                     return found
-        with suppress(OSError):
-            if found := _in_card(read_regular(place / "README.md")[:LARGEST].decode("utf-8", "replace")):
+        with suppress(OSError), TimedFile(place / "README.md") as file:
+            if found := _in_card(file.read(LARGEST).decode("utf-8", "replace")):
                 return found
     return {}
 
 
 def class_names_of(feature: Any) -> tuple[str, ...]:
-    """What a ClassLabel calls its classes; empty for another feature."""
+    """What a ClassLabel calls its classes, those that are called alike with their number; empty for another feature."""
     names = feature.get("names") if isinstance(feature, dict) else None
     if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-        return tuple(names)
+        alike = Counter(map(comparable, names))
+        return tuple(f"{name} ({number})" if alike[comparable(name)] > 1 else name for number, name in enumerate(names))
     return ()
 
 

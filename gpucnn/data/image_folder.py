@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import math
 import os
-import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.decoded_cache import DecodedCache, key_of
 from gpucnn.data.file_stamp import FileStamp, is_settled, stamp
+from gpucnn.data.fork_lock import fork_lock
 from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
@@ -299,9 +299,7 @@ class ImageFolder:
             raise DataError(f"{error}; {PUT_BACK}") from None
 
 
-_lock = threading.Lock()  # one for all, so that a fork can wait for it: in the child it would never be opened
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = fork_lock()
 
 
 class _DecodedImages:

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -13,18 +12,22 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.checks import as_path
 from gpucnn.data.class_folders import check_names, comparable
-from gpucnn.data.file_stamp import FileStamp, stamp
+from gpucnn.data.file_stamp import FileStamp
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.npz import read_npy, read_npy_header
 from gpucnn.data.quiet_reading import reading
 from gpucnn.data.shard_files import Shards, find_shards
+from gpucnn.data.timed_file import TimedFile
 from gpucnn.errors import DataError
-from gpucnn.regular_file import open_regular, read_regular
+from gpucnn.regular_file import read_regular
 from gpucnn.text import names_text, shape_text
 from gpucnn.text_table import shortened
 
 IMAGES, LABELS = "images.npy", "labels.npy"
 """How the names of the two files end, which begin alike."""
+
+LONGEST_HEADER = 10 + 0xFFFF
+"""Bytes of a .npy file of version 1.0 before its elements."""
 
 NO_NPY = "not a .npy file that can be read ({}); write it with numpy.save"
 
@@ -98,10 +101,10 @@ class _ImageArray(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> "_ImageArray":
         """DataError for a file that is no array of images."""
-        with reading(path, NO_NPY), open_regular(path) as file:
-            status = os.fstat(file.fileno())
-            shape, is_fortran, dtype = read_npy_header(file, status.st_size, str(path))
-            start = file.tell()
+        with reading(path, NO_NPY), TimedFile(path) as file:
+            beginning = io.BytesIO(file.read(LONGEST_HEADER))
+            shape, is_fortran, dtype = read_npy_header(beginning, file.size, str(path))
+            start = beginning.tell()
         if len(shape) not in (3, 4) or 0 in shape[1:]:
             raise DataError(
                 f"{path}: expected images (N, H, W), (N, H, W, C) or (N, C, H, W), got {shape_text(shape)}; grey images of one size "
@@ -116,16 +119,15 @@ class _ImageArray(NamedTuple):
             raise DataError(
                 f"{path}: in Fortran's order, in which no image is in one piece; save numpy.ascontiguousarray(images)"
             )
-        return cls(path, shape, dtype, start, stamp(status))
+        return cls(path, shape, dtype, start, file.stamp)
 
     def read(self, place: int) -> bytes:
         """An image as a .npy file of its own. DataError if this one is not what it was."""
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
-        with reading(self.path, "cannot be read ({}); put it back"), open_regular(self.path) as file:
-            status = os.fstat(file.fileno())
+        with reading(self.path, "cannot be read ({}); put it back"), TimedFile(self.path) as file:
             file.seek(self.start + place * size)
             content = file.read(size)
-        if stamp(status) != self.stamp or len(content) != size:
+        if file.stamp != self.stamp or len(content) != size:
             raise DataError(f"{self.path}: has changed since it was opened; start again")
         alone = io.BytesIO()
         np.save(alone, np.frombuffer(content, self.dtype).reshape(self.shape[1:]))

@@ -1,18 +1,16 @@
 """A Parquet file of images: which columns have them and their labels, and the bytes of the images of some rows."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.data.file_stamp import stamp
 from gpucnn.data.hugging_face import class_names_of, features_beside, features_in
+from gpucnn.data.timed_file import TimedFile
 from gpucnn.errors import DataError, LibraryError
-from gpucnn.regular_file import open_regular
 from gpucnn.text import names_text
 from gpucnn.text_table import shortened
 
@@ -60,8 +58,8 @@ class ParquetTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _reading(path), open_regular(path) as file:
-            self.stamp = stamp(os.fstat(file.fileno()))
+        with _reading(path), TimedFile(path) as file:
+            self.stamp = file.stamp
             _check_ends(path, file, self.stamp[0])
             opened = _opened(file)
             self._metadata: FileMetaData = opened.metadata
@@ -142,8 +140,8 @@ class ParquetTable:
 
     def _parts(self, name: str, groups: Sequence[int], at_once: int) -> Iterator[Any]:
         """Arrays of a column, in the order of its rows."""
-        with _reading(self.path), open_regular(self.path) as file:
-            if stamp(os.fstat(file.fileno())) != self.stamp:
+        with _reading(self.path), TimedFile(self.path) as file:
+            if file.stamp != self.stamp:
                 raise DataError(f"{self.path}: has changed since it was opened; start again")
             opened = _opened(file, self._metadata)
             outer, _, inner = ("", "", name) if name in opened.schema_arrow.names else name.rpartition(".")
@@ -153,7 +151,7 @@ class ParquetTable:
                 yield column.flatten()[column.type.get_field_index(inner)] if outer else column
 
 
-def _opened(file: BinaryIO, metadata: "FileMetaData | None" = None) -> "ParquetFile":
+def _opened(file: TimedFile, metadata: "FileMetaData | None" = None) -> "ParquetFile":
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -191,7 +189,7 @@ def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: not a Parquet file that can be read ({reason}); {AGAIN}")
 
 
-def _check_ends(path: Path, file: BinaryIO, size: int) -> None:
+def _check_ends(path: Path, file: TimedFile, size: int) -> None:
     """DataError unless the file begins and ends as Parquet does, and is as long as its footer says."""
     begins = file.read(4)
     file.seek(max(size - 8, 0))

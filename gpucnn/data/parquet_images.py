@@ -1,7 +1,6 @@
 """ParquetImages: a data set of images in Parquet files, as Hugging Face keeps them."""
 
 import os
-import threading
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
@@ -14,6 +13,7 @@ from gpucnn.backend import to_host
 from gpucnn.checks import as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.file_stamp import FileStamp
+from gpucnn.data.fork_lock import fork_lock
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.parquet_file import Columns, Labels, ParquetTable
 from gpucnn.data.shard_files import Shards, find_shards
@@ -170,9 +170,7 @@ def _numbered(table: ParquetTable, labels: Labels, names: tuple[str, ...], is_ex
     )
 
 
-_lock = threading.Lock()  # one for all, so that a fork can wait for it: in the child it would never be opened
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = fork_lock()
 
 
 class _Piece(NamedTuple):

@@ -1,18 +1,16 @@
 """Reading files that may be damaged: no warnings of libraries, but one error, in our own words."""
 
 import logging
-import os
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gpucnn.data.fork_lock import fork_lock
 from gpucnn.errors import DataError
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where nobody asked for logs
 
-_lock = threading.Lock()
 _readers = 0
 _outside: "warnings.catch_warnings[None] | None" = None
 
@@ -67,8 +65,6 @@ def _forget_readers() -> None:
     if _outside is not None:
         _outside.__exit__(None, None, None)
     _readers, _outside = 0, None
-    _lock.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_readers)
+_lock = fork_lock(_forget_readers)

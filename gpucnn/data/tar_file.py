@@ -6,7 +6,6 @@ The format: POSIX.1-2017, "pax", "ustar interchange format", and GNU's long name
 import hashlib
 import json
 import os
-import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 from gpucnn.atomic_file import write_atomically
 from gpucnn.backend import user_cache
 from gpucnn.data.file_stamp import FileStamp, is_settled, stamp
+from gpucnn.data.fork_lock import fork_lock
 from gpucnn.data.image_kind import suffixes
 from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
 from gpucnn.errors import DataError
@@ -182,9 +182,7 @@ class _Handles:
             self._open.pop(path, None)
 
 
-_lock = threading.Lock()  # a fork waits for it: in the child it would never be opened
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = fork_lock()
 _handles = _Handles()
 
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpucnn.data import ImageFolder, image_folder, quiet_reading
+from gpucnn.data import ImageFolder, decoded_cache, image_folder, parquet_images, quiet_reading, tar_file
+from gpucnn.data.parquet_images import ParquetImages
+from gpucnn.data.tar_shards import TarShards
 from tests.data.image_files import write_two_classes
+from tests.data.parquet_files import rows_of, write
+from tests.data.tar_files import write_tars
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here"),
@@ -38,9 +42,39 @@ def exit_status(work: Callable[[], object], seconds: float = 60) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize("module", [quiet_reading, image_folder], ids=["reading", "keeping"])
-def test_no_lock_stays_closed_in_the_child(module: object, tmp_path: Path) -> None:
-    folder = ImageFolder(write_two_classes(tmp_path, 2, 8), 8)
+def _files(folder: Path, cache: Path) -> ImageFolder:
+    return ImageFolder(folder, 8)
+
+
+def _cached(folder: Path, cache: Path) -> ImageFolder:
+    return ImageFolder(folder, 8).decoded_by(cache=cache)
+
+
+def _tars(folder: Path, cache: Path) -> ImageFolder:
+    return TarShards(write_tars(cache, folder), 8)
+
+
+def _tables(folder: Path, cache: Path) -> ImageFolder:
+    images = ImageFolder(folder, 8)
+    write(cache / "all.parquet", rows_of(images), images.labels, images.class_names)
+    return ParquetImages(cache, 8)
+
+
+@pytest.mark.parametrize(
+    ("module", "make"),
+    [
+        (quiet_reading, _files),
+        (image_folder, _files),
+        (decoded_cache, _cached),
+        (tar_file, _tars),
+        (parquet_images, _tables),
+    ],
+    ids=lambda value: value.__name__.rpartition(".")[2],
+)
+def test_no_lock_stays_closed_in_the_child(
+    module: object, make: Callable[[Path, Path], ImageFolder], tmp_path: Path
+) -> None:
+    folder = make(write_two_classes(tmp_path / "images", 2, 8), tmp_path / "other")
     held, lock = threading.Event(), module._lock  # type: ignore[attr-defined]
 
     def hold() -> None:

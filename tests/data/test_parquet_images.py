@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gpucnn import data
-from gpucnn.data import DataLoader, ImageFolder, Subset, parquet_images
+from gpucnn import data, regular_file
+from gpucnn.data import DataLoader, ImageFolder, Subset, hugging_face, parquet_images, timed_file
 from gpucnn.data.dataset import Dataset
 from gpucnn.data.parquet_file import ParquetTable
 from gpucnn.data.parquet_images import ParquetImages
+from gpucnn.data.timed_file import TimedFile
 from gpucnn.errors import DataError, LibraryError
 from tests.data.image_files import write_two_classes
 from tests.data.parquet_files import features, rows_of, write, write_table
@@ -143,6 +145,65 @@ def test_class_names_beside_the_file(tmp_path: Path) -> None:
     assert ParquetTable(path).columns.class_names == ("the cat", "dog's")
     (path.parent / "dataset_info.json").write_text(json.dumps({"features": features(["x", "y"])}))
     assert ParquetTable(path).columns.class_names == ("x", "y")
+
+
+def test_what_is_beside_the_file_is_read_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "data" / "train.parquet", [png(), png(8)], [0, 1])
+    info = tmp_path / "dataset_infos.json"
+    info.write_text(json.dumps({"default": {"description": "x" * (1 << 21), "features": features(["cat", "dog"])}}))
+    assert ParquetTable(path).columns.class_names == ("cat", "dog")
+    info.write_text(json.dumps({"features": features(["cat", "dog"])}))
+    os.truncate(info, hugging_face.LARGEST + 1)  # takes no room on the drive
+    reads: list[Path] = []
+    original = TimedFile.read
+
+    def noted(file: TimedFile, count: int | None = -1) -> bytes:
+        reads.append(file.path)
+        return original(file, count)
+
+    monkeypatch.setattr(TimedFile, "read", noted)
+    assert ParquetTable(path).columns.class_names == ()
+    assert info not in reads
+
+
+def test_classes_that_are_called_alike_have_their_number(tmp_path: Path) -> None:
+    """As the two cranes of ImageNet, a bird and a machine."""
+    names = ["cock", "crane", "crane", "Stra\u00dfe", "Strass", "Stra\u00dfe"]
+    rows = [{"bytes": png(10 * label), "path": None} for label in range(6)]
+    write(tmp_path / "one.parquet", rows, range(6), names)
+    found = ParquetImages(tmp_path, 4)
+    expected = ("cock", "crane (1)", "crane (2)", "Stra\u00dfe (3)", "Strass", "Stra\u00dfe (5)")
+    assert found.class_names == expected
+    assert found.labels.tolist() == list(range(6))
+    assert ParquetImages(tmp_path, 4, class_names=expected[::-1]).labels.tolist() == [5, 4, 3, 2, 1, 0]
+
+
+def test_a_drive_that_has_gone_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do other threads, or a fork, wait for the one that reads."""
+    path = write(tmp_path / "train.parquet", [png(value) for value in range(8)], [0, 1] * 4, rows=2)
+    found = ParquetImages(tmp_path, 4, cache_bytes=0)
+    expected = found[:2][0].tobytes()
+    back = threading.Event()
+
+    class Gone(io.FileIO):
+        def read(self, count: int | None = -1) -> bytes:
+            back.wait()
+            return super().read(-1 if count is None else count) or b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(timed_file, "open_regular", lambda path: io.BufferedReader(Gone(path)))
+        patch.setattr(regular_file, "ANSWER_SECONDS", 0.1)
+        for _ in range(2):
+            with pytest.raises(
+                DataError, match=r"train.parquet: cannot be read \(no answer in 0.1 seconds; is its drive"
+            ):
+                found[6:]
+        with pytest.raises(DataError, match="no answer in 0.1 seconds"):
+            ParquetImages(tmp_path, 4)
+        assert found[:2][0].tobytes() == expected  # it is kept
+    assert found[6:][0].shape == (2, 3, 4, 4)
+    back.set()
+    assert path.is_file()
 
 
 def test_class_names_that_are_no_names_of_folders(tmp_path: Path) -> None:
