@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pickle
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -58,9 +59,13 @@ def world() -> "MpiGroup":
 
 def _end_alone(error: KeyboardInterrupt) -> NoReturn:
     """End all processes when a signal comes as they begin: one that left in peace would wait for the others, and they for it."""
-    status = 143 if isinstance(error, Terminated) else 130
-    os.write(2, f"gpucnn: {error or 'stopped by Ctrl-C'}\n".encode())
-    os._exit(status)
+    os.write(2, f"gpucnn: {str(error) or 'stopped by Ctrl-C'}\n".encode())
+    number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(
+        os.getpid(), number
+    )  # MPICH's mpiexec ends the others after a signal, not after an exit before MPI has begun
+    os._exit(1)
 
 
 def _begun(MPI: Any) -> "MpiGroup":

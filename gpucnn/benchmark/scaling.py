@@ -131,7 +131,7 @@ def efficiency(
 def payload_bytes(model: str) -> int:
     """What each process gives to a step, in float32: gradients and running statistics."""
     made = models.create(model, CLASSES)
-    return 4 * (made.parameter_count() + sum(buffer.array.size for _, buffer in made.named_buffers()))
+    return 4 * (made.parameter_count() + sum(int(buffer.array.size) for _, buffer in made.named_buffers()))
 
 
 def lines(predictions: Sequence[Prediction]) -> list[str]:

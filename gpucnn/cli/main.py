@@ -41,4 +41,7 @@ def _on_ctrl_c(old: "Callable[[int, FrameType | None], None]", new: "Callable[[i
 
 def _end_at_once(number: int, frame: "FrameType | None") -> None:
     os.write(2, b"gpucnn: stopped by Ctrl-C\n")
+    if "PMI_SIZE" in os.environ:  # MPICH's mpiexec ends the others, who wait for this one, after a signal alone
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     os._exit(INTERRUPTED)

@@ -101,18 +101,18 @@ def check_equal(group: Group, what: str, own: Mapping[str, Any]) -> None:
                 )
 
 
-def check_shards(group: Group, shards: int, is_resumed: bool = False) -> None:
-    """ConfigError for fewer shards than processes."""
-    if shards >= group.size:
+def check_shards(count: int, shards: int, is_resumed: bool = False) -> None:
+    """ConfigError for fewer shards than the `count` of processes."""
+    if shards >= count:
         return
-    several, few = counted(group.size, "process"), counted(shards, "process")
+    several, few = counted(count, "process"), counted(shards, "process")
     if is_resumed:
         raise ConfigError(
             f"{several} for a run of {counted(shards, 'shard')}: each computes at least one of a batch; go on with {few}"
         )
     raise ConfigError(
         f"{several} for --shards {shards}: each computes at least one shard of a batch, and what comes of a run depends on "
-        f"how many there are, not on the processes; add --shards {group.size}, or more, as many as it shall ever have processes"
+        f"how many there are, not on the processes; add --shards {count}, or more, as many as it shall ever have processes"
     )
 
 

@@ -103,6 +103,8 @@ def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn train`, and return its exit status."""
     if options.processes is not None:
         check_outside(options.processes, os.environ)
+        if options.resume is None:
+            check_shards(options.processes, chosen_config(options).shards)
         if options.processes > 1:
             return mpiexec.run(options.processes, without_option(options.given, "--processes"))
     with sigterm_unwinds(), processes("train") as group:
@@ -187,7 +189,7 @@ def _train_seed(options: argparse.Namespace, config: RunConfig, place: Path, is_
 def _begin(options: argparse.Namespace, group: Group) -> None:
     """Carry out `gpucnn train` of a new run."""
     config = chosen_config(options)
-    check_shards(group, config.shards)
+    check_shards(group.size, config.shards)
     share_gpus(group, config.device, os.environ)
     with ExitStack() as until_the_end:
         if options.out:  # before the data are read, as another process may be writing there
@@ -329,7 +331,7 @@ def _go_on(options: argparse.Namespace, group: Group) -> None:
 
         of_first(group, take)
         resumed = resume(folder, **given)
-        check_shards(group, resumed.ready.config.shards, is_resumed=True)
+        check_shards(group.size, resumed.ready.config.shards, is_resumed=True)
         check_prepared(group, {"checkpoint": resumed.checkpoint.path.name, **resumed.ready.description()})
         print(_go_on_with(resumed, options.quiet, group).line, flush=True)
     if group.rank == 0:

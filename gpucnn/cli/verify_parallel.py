@@ -22,7 +22,7 @@ from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.processes import check_prepared, check_shards, processes, share_gpus
 from gpucnn.cli.settings import add_settings, chosen_config
 from gpucnn.cli.termination import sigterm_unwinds
-from gpucnn.errors import ArgumentError, RunError
+from gpucnn.errors import ArgumentError, RunError, Terminated
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.verification import Sides, StopAt, Verification, compare, train_until
@@ -31,6 +31,7 @@ from gpucnn.training import prepare
 
 HELP = "Train a few steps on 1, on 2 and on 3 processes; compare all that is kept, byte by byte."
 STEPS, PROCESSES = 30, (1, 2, 3)
+TERMINATED, INTERRUPTED = 143, 130
 HEADER = ("processes", "arrays", "bytes", "sha256 of all")
 ASKED = "asked.json"
 """What a run's processes are asked for, in its folder's parent."""
@@ -62,6 +63,10 @@ def run(options: argparse.Namespace) -> int:
     asked, why = chosen_config(options), ""
     if asked.shards == 1:
         asked, why = dataclasses.replace(asked, shards=max(sizes)), ", as no --shards is given"
+    if asked.shards < max(sizes):
+        raise ArgumentError(
+            f"--shards {asked.shards} for {max(sizes)} processes: each computes at least one shard; give --shards {max(sizes)} or more"
+        )
     with looking() as told:
         ready = prepare(dataclasses.replace(asked, checkpoint_every=steps, keep=1), told)
     config = ready.config
@@ -98,6 +103,9 @@ def _trained(config: RunConfig, steps: int, size: int, place: Path) -> RunFolder
     place.mkdir()
     (place / ASKED).write_text(json.dumps({"config": config.to_json(), "steps": steps}))
     status = mpiexec.run(size, [str(place)], __name__)
+    if status in (TERMINATED, INTERRUPTED):
+        kind, name = (Terminated, "SIGTERM") if status == TERMINATED else (KeyboardInterrupt, "Ctrl-C")
+        raise kind(f"stopped by {name}; nothing is kept of what was trained")
     if status != 0:
         raise RunError(f"the run on {_processes(size)} ended with status {status}; see above why")
     return RunFolder(place / "run")
@@ -109,7 +117,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = json.loads((place / ASKED).read_text())
     with sigterm_unwinds(), processes("verify-parallel") as group:
         config = RunConfig.from_json(asked["config"], ASKED)
-        check_shards(group, config.shards)
+        check_shards(group.size, config.shards)
         share_gpus(group, config.device, os.environ)
         ready, folder = prepare(config, group=group), RunFolder(place / "run", group.rank == 0)
         of_first(group, folder.prepare)

@@ -34,7 +34,7 @@ KEY_SIZE = 16
 class DecodedCache:
     """Raw images of `decoder`, as many as `count`, in a file of the folder `place`: `find(index, key)`, `keep(index, key, pixels)`.
 
-    - `source`: what the images are of, e.g. the path of their folder: it names the file, with the decoder and the versions of all that
+    - `source`: what the images are of, e.g. a hash of their paths: it names the file, with the decoder and the versions of all that
       decides pixels.
     - `bytes`: the file's size, which it has from the beginning; it takes disk space only as images are kept.
 

@@ -2,10 +2,10 @@
 
 import copy
 import dataclasses
+import hashlib
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,10 +18,10 @@ from gpucnn.checks import as_choice, as_count, as_function, as_path, is_int
 from gpucnn.data.class_images import ClassImages, class_images
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.decoded_cache import DecodedCache, key_of
+from gpucnn.data.file_stamp import FileStamp, is_settled, stamp
 from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
-from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.data.jpeg_decoders import PILLOW
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.shard_files import Shards
@@ -137,6 +137,10 @@ class ImageFolder:
         """The file in which an image is."""
         return self.paths[index]
 
+    def opened_stamp(self, index: int) -> FileStamp | None:
+        """The stamp of the file in which an image is, as it was opened; None for one that is opened whenever it is read."""
+        return None
+
     @property
     def device(self) -> Device:
         """Where batches are made of the images, which are decoded on the host."""
@@ -182,7 +186,11 @@ class ImageFolder:
     def _new_cache(self) -> DecodedCache | None:
         if self._cache_folder is None:
             return None
-        return DecodedCache(self._cache_folder, os.path.realpath(self.folder), len(self), self._decoder)
+        source = hashlib.sha256(os.fsencode(os.path.realpath(self.folder)))
+        beginning = os.path.join(self.folder, "")
+        for path in self.paths:
+            source.update(b"\0" + os.fsencode(os.fspath(path).removeprefix(beginning)))
+        return DecodedCache(self._cache_folder, source.hexdigest(), len(self), self._decoder)
 
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         on_host = isinstance(indices, int | slice | list | np.ndarray | np.generic)
@@ -228,9 +236,13 @@ class ImageFolder:
         with TimedCalls() as timed:
             statuses = timed.status_of_each([self.file_of(index) for index in indices])
             for index, status in zip(indices, statuses, strict=True):
-                if status is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
-                    name = self.paths[index].relative_to(self.folder).as_posix()
-                    keys[index] = key_of(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                if status is None or not is_settled(found := stamp(status)):
+                    continue
+                if self.opened_stamp(index) in (
+                    None,
+                    found,
+                ):  # another may be there now in place of the one that is open
+                    keys[index] = key_of(self.paths[index].relative_to(self.folder).as_posix(), *found)
         return keys
 
     def _contents(self, indices: list[int]) -> Generator[bytes]:

@@ -19,6 +19,7 @@ from gpucnn.backend.threads import thread_count
 from gpucnn.checks import as_function, as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.class_images import ClassImages, class_images
+from gpucnn.data.file_stamp import FileStamp, stamp
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import decode_image
 from gpucnn.data.image_folder import ImageFolder
@@ -161,6 +162,8 @@ class _Task(NamedTuple):
     file: Path
     """Where it is: the image's own, or one of many."""
     read: Callable[[TimedCalls], bytes]
+    opened_stamp: FileStamp | None = None
+    """Of the file, if it is open already."""
 
 
 class _Listed(NamedTuple):
@@ -217,7 +220,14 @@ def _listed_in(packed: Packed) -> _Listed:
             images = packed.kind(Shards(some), 1, class_names=class_names)
             class_names = images.class_names
             tasks += [
-                _Task(part, class_names[label], path, images.file_of(place), functools.partial(_stored, images, place))
+                _Task(
+                    part,
+                    class_names[label],
+                    path,
+                    images.file_of(place),
+                    functools.partial(_stored, images, place),
+                    images.opened_stamp(place),
+                )
                 for place, (path, label) in enumerate(zip(images.paths, to_host(images.labels).tolist(), strict=True))
             ]
     assert class_names is not None, "there are files"
@@ -271,7 +281,8 @@ def _look_at(task: _Task, timed: TimedCalls, memory: InspectionMemory) -> Seen |
     path = task.path
     try:
         before = timed(path, lambda: os.stat(task.file))
-        known = memory.find(path, before)
+        is_there = task.opened_stamp in (None, stamp(before))  # else another is there now in its place
+        known = memory.find(path, before) if is_there else None
         if known is not None:
             return known
         content = task.read(timed)
@@ -292,7 +303,8 @@ def _look_at(task: _Task, timed: TimedCalls, memory: InspectionMemory) -> Seen |
         return str(error).removeprefix(f"{path}: ").replace(f" {str(path)!r}", "")
     digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).hexdigest()
     seen = Seen(image.size, mode or image.mode, digest, _sample(image))
-    memory.note(path, (before, after), seen)
+    if is_there:
+        memory.note(path, (before, after), seen)
     return seen
 
 

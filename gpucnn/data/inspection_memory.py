@@ -3,23 +3,20 @@
 import hashlib
 import json
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.backend import own_package, user_cache
+from gpucnn.data.file_stamp import is_settled, stamp
 from gpucnn.data.image_kind import reads_heif
 
 WORTH_KEEPING = 50_000_000
 """Pixels that take about a second to decode: what takes less is not kept."""
 
-SETTLED = 2_000_000_000
-"""Nanoseconds after which a change shows in a file's times, also where a file system counts in seconds."""
-
 MOST_FOLDERS = 100
 READERS = (
-    "class_images", "decoded_cache", "image_decoder", "image_file", "image_kind", "image_metadata", "inspection",
+    "class_images", "decoded_cache", "file_stamp", "image_decoder", "image_file", "image_kind", "image_metadata", "inspection",
     "inspection_memory", "jpeg_decoders", "npy_images",
     "npz", "parquet_file", "parquet_images", "plain_image", "tar_file",
     "tar_shards",
@@ -72,8 +69,7 @@ class InspectionMemory:
         """Remember what was seen in a file; `around` is its status before and after it was read."""
         self._decoded += seen.size[0] * seen.size[1]
         before, after = around
-        is_settled = time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > SETTLED
-        if _stamp(before) == _stamp(after) and is_settled:
+        if _stamp(before) == _stamp(after) and is_settled(stamp(after)):
             self._files[os.path.relpath(path, self._folder)] = _Known(_stamp(after), seen)
 
     def keep(self, is_whole: bool = True) -> None:
@@ -102,7 +98,7 @@ def _read(file: Path, versions: list[str]) -> dict[str, _Known]:
 
 
 def _stamp(status: os.stat_result) -> list[int]:
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return [*stamp(status), status.st_ino]
 
 
 def reader_versions() -> list[str]:

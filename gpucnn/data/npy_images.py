@@ -13,6 +13,7 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.checks import as_path
 from gpucnn.data.class_folders import check_names, comparable
+from gpucnn.data.file_stamp import FileStamp, stamp
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.npz import read_npy, read_npy_header
 from gpucnn.data.quiet_reading import reading
@@ -79,6 +80,10 @@ class NpyImages(ImageFolder):
         """The file in which an image is."""
         return self.paths[index].parent
 
+    def opened_stamp(self, index: int) -> FileStamp:
+        """The stamp of the file as it was opened, of which alone images are read."""
+        return self._arrays[int(np.searchsorted(self._starts, self._kept[index], side="right")) - 1].stamp
+
 
 class _ImageArray(NamedTuple):
     """A .npy file of images, of which the header was read."""
@@ -88,8 +93,7 @@ class _ImageArray(NamedTuple):
     dtype: np.dtype[Any]
     start: int
     """Where in the file the first image begins."""
-    stamp: tuple[int, int]
-    """Size and time of the file."""
+    stamp: FileStamp
 
     @classmethod
     def of(cls, path: Path) -> "_ImageArray":
@@ -112,7 +116,7 @@ class _ImageArray(NamedTuple):
             raise DataError(
                 f"{path}: in Fortran's order, in which no image is in one piece; save numpy.ascontiguousarray(images)"
             )
-        return cls(path, shape, dtype, start, (status.st_size, status.st_mtime_ns))
+        return cls(path, shape, dtype, start, stamp(status))
 
     def read(self, place: int) -> bytes:
         """An image as a .npy file of its own. DataError if this one is not what it was."""
@@ -121,7 +125,7 @@ class _ImageArray(NamedTuple):
             status = os.fstat(file.fileno())
             file.seek(self.start + place * size)
             content = file.read(size)
-        if (status.st_size, status.st_mtime_ns) != self.stamp or len(content) != size:
+        if stamp(status) != self.stamp or len(content) != size:
             raise DataError(f"{self.path}: has changed since it was opened; start again")
         alone = io.BytesIO()
         np.save(alone, np.frombuffer(content, self.dtype).reshape(self.shape[1:]))

@@ -8,7 +8,7 @@ from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.npy_images import IMAGES, NpyImages, labels_beside
 from gpucnn.data.parquet_images import ParquetImages
 from gpucnn.data.shard_files import divided, find_shards
-from gpucnn.data.tar_file import check_not_compressed
+from gpucnn.data.tar_file import COMPRESSED_NAMES, check_not_compressed, compressed_text
 from gpucnn.data.tar_shards import TarShards
 from gpucnn.errors import DataError
 from gpucnn.text import counted, names_text
@@ -36,6 +36,8 @@ def find_packed(folder: Path) -> Packed | None:
     if not found:
         check_not_compressed(folder)
         return None
+    if ".tar" in found:
+        _check_none_compressed(folder)
     if len(found) > 1:
         raise DataError(f"{folder}: has {names_text(list(found))} files; keep one kind of them there")
     ((suffix, shards),) = found.items()
@@ -46,3 +48,10 @@ def find_packed(folder: Path) -> Packed | None:
     if test and not shards.get("test"):
         notes.append("there is no test part: the validation images are what is tested with")
     return Packed(KINDS[suffix], train, test, validation, tuple(notes))
+
+
+def _check_none_compressed(folder: Path) -> None:
+    """DataError for a compressed tar among others: its images would be missing without a word."""
+    for end, program in COMPRESSED_NAMES.items():
+        for paths in find_shards(folder, end).values():
+            raise DataError(compressed_text(paths[0], program))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from gpucnn.data.file_stamp import stamp
 from gpucnn.data.hugging_face import class_names_of, features_beside, features_in
 from gpucnn.errors import DataError, LibraryError
 from gpucnn.regular_file import open_regular
@@ -60,15 +61,15 @@ class ParquetTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _reading(path), open_regular(path) as file:
-            self._stamp = _stamp(file)
-            _check_ends(path, file, self._stamp[0])
+            self.stamp = stamp(os.fstat(file.fileno()))
+            _check_ends(path, file, self.stamp[0])
             opened = _opened(file)
             self._metadata: FileMetaData = opened.metadata
             self.columns = _columns(path, opened.schema_arrow)
             counts = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
-            if min(counts, default=0) < 0 or sum(counts) > self._stamp[0]:
+            if min(counts, default=0) < 0 or sum(counts) > self.stamp[0]:
                 raise DataError(
-                    f"{path}: promises {sum(counts):,} rows in {self._stamp[0]:,} bytes; it is damaged; {AGAIN}"
+                    f"{path}: promises {sum(counts):,} rows in {self.stamp[0]:,} bytes; it is damaged; {AGAIN}"
                 )
             self.starts: np.ndarray = np.cumsum([0, *counts])
             # Not of the column of images: pyarrow ends the process over some damage there.
@@ -142,7 +143,7 @@ class ParquetTable:
     def _parts(self, name: str, groups: Sequence[int], at_once: int) -> Iterator[Any]:
         """Arrays of a column, in the order of its rows."""
         with _reading(self.path), open_regular(self.path) as file:
-            if _stamp(file) != self._stamp:
+            if stamp(os.fstat(file.fileno())) != self.stamp:
                 raise DataError(f"{self.path}: has changed since it was opened; start again")
             opened = _opened(file, self._metadata)
             outer, _, inner = ("", "", name) if name in opened.schema_arrow.names else name.rpartition(".")
@@ -188,12 +189,6 @@ def _damaged(path: Path, error: Exception) -> DataError:
     if "encrypt" in reason or "decrypt" in reason:
         return DataError(f"{path}: is encrypted ({reason}); write it without encryption")
     return DataError(f"{path}: not a Parquet file that can be read ({reason}); {AGAIN}")
-
-
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    """What is another once a file has changed."""
-    status = os.fstat(file.fileno())
-    return status.st_size, status.st_mtime_ns
 
 
 def _check_ends(path: Path, file: BinaryIO, size: int) -> None:

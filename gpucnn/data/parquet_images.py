@@ -13,6 +13,7 @@ import numpy as np
 from gpucnn.backend import to_host
 from gpucnn.checks import as_path
 from gpucnn.data.class_folders import comparable
+from gpucnn.data.file_stamp import FileStamp
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.parquet_file import Columns, Labels, ParquetTable
 from gpucnn.data.shard_files import Shards, find_shards
@@ -84,6 +85,10 @@ class ParquetImages(ImageFolder):
     def file_of(self, index: int) -> Path:
         """The file in which an image is."""
         return self.paths[index].parent
+
+    def opened_stamp(self, index: int) -> FileStamp:
+        """The stamp of the file as it was opened, of which alone images are read."""
+        return self._images.table_of(int(self._rows[index])).stamp
 
 
 def _notes(tables: Sequence[ParquetTable]) -> tuple[str, ...]:
@@ -210,6 +215,10 @@ class _KeptImages:
             found[number] = self.tables[piece.table].checked(row, content)
         for number in range(len(places)):
             yield found.pop(number)
+
+    def table_of(self, index: int) -> ParquetTable:
+        """The table in which an image is."""
+        return self.tables[int(np.searchsorted(self._starts, index, side="right")) - 1]
 
     def _place(self, index: int) -> tuple[_Piece, int, int]:
         """The piece of an image, its row in the file, and in the piece."""

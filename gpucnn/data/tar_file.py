@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,9 +17,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from gpucnn.atomic_file import write_atomically
 from gpucnn.backend import user_cache
+from gpucnn.data.file_stamp import FileStamp, is_settled, stamp
 from gpucnn.data.image_kind import suffixes
 from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
-from gpucnn.data.inspection_memory import SETTLED
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls, open_regular, read_regular
 from gpucnn.text_table import shortened
@@ -95,15 +94,12 @@ class TarFile:
     """The images in a tar file, in the order in which they lie there. For any number of threads, also after a fork.
 
     - `images`, `labels`: their names, and of each the number of its class, or its name, or None.
-    - `class_names`: what the classes are called; of a tar a file beside it says that, and they are empty.
     - `left_out`: how many members of each kind are no images.
 
     An image KEY.png has its label in KEY.cls, a number or a name, or as "label" in KEY.json. In a tar without such files it is
     the first folder of its name, as in cat/1.png. Raises DataError, with the member and what to do, for a tar that is damaged,
     compressed, or has what is no file or folder in it, and for an image that has two labels.
     """
-
-    class_names: tuple[str, ...] = ()
 
     def __init__(self, path: Path, timed: TimedCalls) -> None:
         self.path, self._name = path, str(path)
@@ -112,21 +108,18 @@ class TarFile:
             found = _known_index(path, self.stamp)
             if found is None:
                 found = _labelled(path, file, self.stamp[0], timed)
-                if time.time_ns() - self.stamp[1] > SETTLED:  # else a change to come may not show
+                if is_settled(self.stamp):
                     _keep(path, self.stamp, found)
         self.images, self.labels, self.left_out = [image.name for image in found.images], found.labels, found.left_out
         self._members = {image.name: (image.offset, image.size) for image in found.images}
-
-    def size(self, name: str) -> int:
-        """How many bytes an image has. FileNotFoundError if there is none of this name."""
-        return self._member(name)[1]
 
     def read(self, name: str) -> bytes:
         """The bytes of an image. DataError if the tar is not what it was; FileNotFoundError if there is none of this name."""
         offset, size = self._member(name)
         handle = _handles.of(self._name)
-        status = os.fstat(handle.number)
-        if status.st_size != self.stamp[0] or status.st_mtime_ns != self.stamp[1]:
+        now = stamp(os.fstat(handle.number))
+        # While it is open it may be removed or get other rights, which its status tells; its content stays.
+        if handle.stamp != self.stamp or now[:2] != self.stamp[:2]:
             raise DataError(f"{self.path}: has changed since its images were found; start again")
         parts, left = [], size
         while left:
@@ -143,17 +136,13 @@ class TarFile:
         return self._members[name]
 
 
-def stamp(status: os.stat_result) -> tuple[int, int]:
-    """What is another once a file has changed: its size and time."""
-    return status.st_size, status.st_mtime_ns
-
-
 class _Handle:
     """A file that is open until nobody holds this any more."""
 
     def __init__(self, path: str) -> None:
         with open_regular(path) as file:
             self.number = os.dup(file.fileno())
+            self.stamp = stamp(os.fstat(self.number))
 
     def read(self, count: int, offset: int) -> bytes:
         """Some of the bytes from `offset` on."""
@@ -380,7 +369,7 @@ def _check_start(path: Path, file: BinaryIO, size: int) -> None:
     begins = file.read(6)
     for start, program in COMPRESSED.items():
         if begins.startswith(start):
-            raise DataError(_compressed_text(path, program))
+            raise DataError(compressed_text(path, program))
 
 
 def check_not_compressed(folder: Path) -> None:
@@ -391,10 +380,10 @@ def check_not_compressed(folder: Path) -> None:
             for entry in inside:
                 for end, program in COMPRESSED_NAMES.items():
                     if entry.kind == "file" and entry.name.lower().endswith(end):
-                        raise DataError(_compressed_text(entry.path, program))
+                        raise DataError(compressed_text(entry.path, program))
 
 
-def _compressed_text(path: Path, program: str) -> str:
+def compressed_text(path: Path, program: str) -> str:
     """What is wrong with a compressed tar."""
     return (
         f"{path}: is compressed, so that no image in it can be read by itself; unpack it first: {program} {path.name}"
@@ -478,7 +467,7 @@ def index_files(path: Path) -> tuple[Path, Path]:
     return path.with_name(f".{path.name}{INDEX}"), user_cache.cache_folder("tars") / name
 
 
-def _keep(path: Path, known: tuple[int, int], found: TarIndex) -> None:
+def _keep(path: Path, known: FileStamp, found: TarIndex) -> None:
     """Write the index of a tar, where that is possible."""
     rows = [[*image, label] for image, label in zip(found.images, found.labels, strict=True)]
     whole = {"version": INDEX_VERSION, "stamp": known, "left_out": found.left_out, "images": rows}
@@ -490,18 +479,18 @@ def _keep(path: Path, known: tuple[int, int], found: TarIndex) -> None:
         user_cache.write(cached, content)
 
 
-def _known_index(path: Path, known: tuple[int, int]) -> TarIndex | None:
+def _known_index(path: Path, known: FileStamp) -> TarIndex | None:
     """The index that was kept of a tar that is still the same; None if there is none."""
     beside, cached = index_files(path)
     for content in (user_cache.without_checksum(_read(beside)), user_cache.read(cached)):
-        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError, DataError):
             whole = json.loads(content or b"null")
             if whole is not None and (whole["version"], tuple(whole["stamp"])) == (INDEX_VERSION, known):
-                return _from_rows(whole["images"], whole["left_out"], known[0])
+                return _from_rows(path, whole["images"], whole["left_out"], known[0])
     return None
 
 
-def _from_rows(rows: Sequence[Any], left_out: Mapping[str, int], size: int) -> TarIndex:
+def _from_rows(path: Path, rows: Sequence[Any], left_out: Mapping[str, int], size: int) -> TarIndex:
     """What an index has. ValueError for what no index has: another program's, or damaged."""
     images = [Member(name, offset, count) for name, offset, count, _ in rows]
     labels: list[int | str | None] = [label for *_, label in rows]
@@ -514,6 +503,7 @@ def _from_rows(rows: Sequence[Any], left_out: Mapping[str, int], size: int) -> T
             or image.size < 0
             or not 0 < image.offset <= size - image.size
             or type(label) not in (int, str, NoneType)
+            or _checked_name(path, image.name) != image.name
         ):
             raise ValueError
     return TarIndex(images, labels, Counter({str(kind): int(count) for kind, count in left_out.items()}))

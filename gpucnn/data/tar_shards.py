@@ -10,6 +10,7 @@ import numpy as np
 
 from gpucnn.checks import as_path
 from gpucnn.data.class_folders import check_names, comparable
+from gpucnn.data.file_stamp import FileStamp
 from gpucnn.data.folder_parts import part_of
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_listing import left_out_text
@@ -89,6 +90,10 @@ class TarShards(ImageFolder):
     def file_of(self, index: int) -> Path:
         """The tar in which an image is."""
         return self._tars[self._images[index][0]].path
+
+    def opened_stamp(self, index: int) -> FileStamp:
+        """The stamp of the tar as it was opened, of which alone images are read."""
+        return self._tars[self._images[index][0]].stamp
 
 
 def _by_class(

@@ -263,7 +263,8 @@ def prepare(
     parts = {"train": ready.train_loader.dataset, "test": ready.splits.test}
     if ready.val_loader is not None:
         parts["validation"] = ready.val_loader.dataset
-    return dataclasses.replace(ready, images=ImageList.of(parts, place, unreadable), inspection=seen)
+    listed = of_first(group or SingleProcess(), lambda: ImageList.of(parts, place, unreadable))
+    return dataclasses.replace(ready, images=listed, inspection=seen)
 
 
 def prepare_again(config: RunConfig, images: ImageList | None, begun: Begun) -> PreparedRun:

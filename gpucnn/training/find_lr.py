@@ -102,7 +102,7 @@ def find_lr(
     if on_step is not None:
         as_function(on_step, "find_lr: on_step", "of (rate, loss), or None")
     check_can_train(trainer.model)
-    check_last_batch(trainer.model, trainer.train_loader)
+    check_last_batch(trainer.model, trainer.train_loader, shards=trainer.sharding.shards)
     rates = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
     losses: list[float] = []
     with closing(_losses(trainer, rates)) as found:
@@ -141,7 +141,7 @@ def _losses_of_steps(trainer: Trainer) -> Iterator[float]:
     """The mean loss of each step of the optimizer, epoch after epoch."""
     step, batches = trainer.step, []
     while True:
-        for images, labels in trainer.train_loader.batches(trainer.epoch, trainer.batch):
+        for images, labels in trainer.training_step.batches(trainer.epoch, trainer.batch):
             trainer.train_step(images, labels)
             assert trainer.loss is not None
             batches.append(trainer.loss.item())

@@ -23,7 +23,7 @@ from gpucnn.training.sharding import Sharding
 from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
 
 CHECKED_EVERY = 100
-"""Steps after which the processes compare their parameters: hashing takes about as long as an update."""
+"""Steps after which processes compare their parameters, and after the last of an epoch: hashing takes as long as an update."""
 PASSES_ALONE = "with shards the forward and backward passes alone are recorded, not what follows them in a step"
 """What is noted on a GPU."""
 
@@ -160,7 +160,8 @@ class ShardedStep(TrainingStep):
     def _compare(self) -> None:
         """TrainingError that names the process whose parameters are not those of the first."""
         trainer, group = self._trainer, self._sharding.group
-        if group.size == 1 or trainer.step % CHECKED_EVERY:
+        is_due = trainer.step % CHECKED_EVERY == 0 or trainer.batch == len(trainer.train_loader)
+        if group.size == 1 or not is_due:
             return
         digest = hashlib.sha256()
         for buffer in trainer.optimizer.flat_buffers():

@@ -100,7 +100,7 @@ def test_what_processes_needs(
         )
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)
-        assert said("--processes=2") == (
+        assert said("--processes=2", "--shards", "2") == (
             "gpucnn train: several processes need mpi4py; on a cluster load its MPI and `pip install mpi4py`, else `pip install "
             "mpi4py mpich`\n"
         )
@@ -108,7 +108,7 @@ def test_what_processes_needs(
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(tmp_path / "python"))
         patch.setenv("PATH", str(tmp_path))
-        assert said("--processes", "2") == (
+        assert said("--processes", "2", "--shards", "2") == (
             "gpucnn train: --processes needs mpiexec, and there is none; on a cluster load its MPI and `pip install mpi4py`, else "
             "`pip install mpi4py mpich`\n"
         )

@@ -1,5 +1,6 @@
 """Decoded images kept on disk: the same batches with and without, by several processes, and from damaged files."""
 
+import io
 import os
 import pickle
 import subprocess
@@ -13,10 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpucnn.data import ImageFolder, decoded_cache, image_folder
+from gpucnn import data
+from gpucnn.data import ImageFolder, decoded_cache, file_stamp
 from gpucnn.data.decoded_cache import DecodedCache, key_of
 from gpucnn.data.image_decoder import ImageDecoder
+from gpucnn.data.parquet_images import ParquetImages
+from gpucnn.data.tar_shards import TarShards
 from gpucnn.errors import DataError
+from tests.data.parquet_files import write
+from tests.data.tar_files import tar
 
 COUNT = 12
 
@@ -24,7 +30,7 @@ COUNT = 12
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """Photos and drawings in two classes, which are taken for settled."""
-    monkeypatch.setattr(image_folder, "SETTLED", -1)
+    monkeypatch.setattr(file_stamp, "SETTLED", -1)
     rng, place = np.random.default_rng(5), tmp_path / "images"
     for number in range(COUNT):
         path = place / "ab"[number % 2] / f"{number}{('.png', '.jpg')[number % 3 == 0]}"
@@ -77,7 +83,7 @@ def test_only_the_file_that_changed_is_decoded_again(folder, decoded):
 
 
 def test_a_file_that_was_touched_just_now_is_not_kept(folder, decoded, monkeypatch):
-    monkeypatch.setattr(image_folder, "SETTLED", 10**18)
+    monkeypatch.setattr(file_stamp, "SETTLED", 10**18)
     for _ in range(2):
         _all(_cached(folder))
     assert len(decoded) == 2 * COUNT
@@ -148,6 +154,66 @@ def test_pixels_of_another_image_are_never_given(tmp_path):
     np.testing.assert_array_equal(cache.find(1, key_of("a")), pixels)
 
 
+def _tars(folder: Path, images: dict[str, list[int]]) -> Path:
+    """Tars of grey pictures, half of each class, by their levels."""
+    folder.mkdir(exist_ok=True)
+    for name, levels in images.items():
+        files = {}
+        for place, level in enumerate(levels):
+            content = io.BytesIO()
+            Image.new("RGB", (6, 6), (level,) * 3).save(content, "PPM")
+            files[f"{'ab'[place % 2]}/{place}.ppm"] = content.getvalue()
+        (folder / name).write_bytes(tar(files))
+    return folder
+
+
+def _tables(folder: Path, images: dict[str, list[int]]) -> Path:
+    """The same as Parquet files."""
+    for name, levels in images.items():
+        content = [np.full((6, 6, 3), level, np.uint8).tobytes() for level in levels]
+        rows = [b"P6\n6 6\n255\n" + pixels for pixels in content]
+        write(folder / name.replace(".tar", ".parquet"), rows, [place % 2 for place in range(len(levels))], ["a", "b"])
+    return folder
+
+
+def _levels(images: ImageFolder) -> list[int]:
+    return sorted(int(level) for level in np.round(_all(images).mean((1, 2, 3)) * 255))
+
+
+@pytest.mark.parametrize("make", [_tars, _tables], ids=["tar", "parquet"])
+def test_pixels_of_a_file_that_was_replaced_while_it_was_open_are_not_kept(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_stamp, "SETTLED", -(10**18))
+    cache = tmp_path / "cache"
+    folder = make(tmp_path / "x", {"all.tar": [10, 20, 30, 40]})
+    kind = TarShards if make is _tars else ParquetImages
+    before = kind(folder, 6, cache_bytes=0).decoded_by(cache=cache)
+    assert _levels(before) == [10, 20, 30, 40]
+    (file,) = folder.glob("all.*")
+    other = make(tmp_path / "other", {"all.tar": [15, 25, 35, 45]}) / file.name
+    os.replace(other, file)
+    assert _levels(before) == [10, 20, 30, 40]
+    assert _levels(kind(folder, 6, cache_bytes=0).decoded_by(cache=cache)) == [15, 25, 35, 45]
+
+
+@pytest.mark.parametrize("make", [_tars, _tables], ids=["tar", "parquet"])
+def test_parts_of_one_folder_have_files_of_their_own(make, tmp_path, decoded, monkeypatch):
+    monkeypatch.setattr(file_stamp, "SETTLED", -(10**18))
+    folder = make(tmp_path / "x", {"train-0.tar": [10, 20, 30, 40], "test-0.tar": [50, 60, 70, 80]})
+    for expected in (8, 0):
+        splits = data.load(folder, image_size=6).decoded_by("pillow", tmp_path / "cache")
+        assert splits.train.cache.path != splits.test.cache.path
+        decoded.clear()
+        assert (_levels(splits.train), _levels(splits.test)) == ([10, 20, 30, 40], [50, 60, 70, 80])
+        assert len(decoded) == expected
+
+
+def test_a_folder_is_the_same_from_wherever_it_is_named(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    own = _cached(folder).cache
+    for name in (".", f"../{folder.name}", f"{folder}/"):
+        assert ImageFolder(name, 16).decoded_by(cache=folder.parent / "cache").cache.path == own.path
+
+
 def test_threads_fill_it_together(folder, decoded):
     expected = _all(ImageFolder(folder, 16))
     images, together = _cached(folder), threading.Barrier(4)
@@ -168,8 +234,8 @@ def test_processes_fill_it_together(folder):
     expected = _all(ImageFolder(folder, 16))
     code = (
         "import sys, zlib, numpy as np\n"
-        "from gpucnn.data import ImageFolder, image_folder\n"
-        "image_folder.SETTLED = -1\n"
+        "from gpucnn.data import ImageFolder, file_stamp\n"
+        "file_stamp.SETTLED = -1\n"
         "images = ImageFolder(sys.argv[1], 16, cache_bytes=0).decoded_by('pillow', sys.argv[2])\n"
         "print(zlib.crc32(np.asarray(images[np.arange(len(images))][0])))\n"
     )

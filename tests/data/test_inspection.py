@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from gpucnn import data, regular_file
-from gpucnn.data import image_file, inspection, inspection_memory
+from gpucnn.data import file_stamp, image_file, inspection, inspection_memory
 from gpucnn.errors import ArgumentError, DataError
 from tests.data.image_files import pillow_heif, save, write_two_classes
 
@@ -36,7 +36,7 @@ def remembering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A cache of its own that keeps everything at once; the names of the files that are decoded from now on."""
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(inspection_memory, "WORTH_KEEPING", 0)
-    monkeypatch.setattr(inspection_memory, "SETTLED", -(10**18))
+    monkeypatch.setattr(file_stamp, "SETTLED", -(10**18))
     decoded: list[str] = []
     original = inspection.decode_image
 
@@ -333,7 +333,7 @@ class TestMemory:
     def test_what_may_still_change_is_not_kept(
         self, folder: Path, remembering: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(inspection_memory, "SETTLED", 60 * 10**9)
+        monkeypatch.setattr(file_stamp, "SETTLED", 60 * 10**9)
         for _ in range(2):
             data.inspect(folder)
         assert len(remembering) == 12

@@ -1,25 +1,30 @@
 """Tars as they come: each way of writing them, what is kept of them, and each kind of damage."""
 
 import io
+import json
 import os
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gpucnn.backend import user_cache
-from gpucnn.data import tar_file
+from gpucnn.data import file_stamp, tar_file
 from gpucnn.data.tar_file import TarFile, open_tar
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from tests.data.tar_files import picture, tar
 
-BEFORE = 1_000_000_000
-"""A time when files were written that are not being written now."""
-
 NAMES = ("cat/1.png", "dog/ünï 日本.png", f"dog/{'long' * 60}.png", f"{'deep/' * 40}2.png")
 FILES = {name: picture(number) for number, name in enumerate(NAMES)}
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are taken for such as are not being written now."""
+    monkeypatch.setattr(file_stamp, "SETTLED", -(10**18))
 
 
 def opened(path: Path) -> TarFile:
@@ -30,7 +35,6 @@ def opened(path: Path) -> TarFile:
 def write(folder: Path, content: bytes) -> Path:
     path = folder / "x.tar"
     path.write_bytes(content)
-    os.utime(path, (BEFORE, BEFORE))
     return path
 
 
@@ -44,7 +48,6 @@ def test_every_file_is_found_as_python_finds_it(format_: int, tmp_path: Path) ->
     assert expected == files
     for one in (found, again):
         assert {name: one.read(name) for name in one.images} == expected
-        assert [one.size(name) for name in one.images] == [len(content) for content in expected.values()]
         assert one.labels == [name.partition("/")[0] for name in files]
 
 
@@ -91,13 +94,14 @@ def test_a_damaged_index_is_as_none(content: bytes | None, tmp_path: Path) -> No
     opened(path)
     beside, _ = tar_file.index_files(path)
     if content is None:  # bytes that were changed on the drive
-        content = beside.read_bytes().replace(b'png",', b'png",9')
+        content = beside.read_bytes().replace(b'"cat"', b'"cow"')
         assert content != beside.read_bytes()
     else:
         content = user_cache.with_checksum(content)
     beside.write_bytes(content)
     found = opened(path)
     assert {name: found.read(name) for name in found.images} == FILES
+    assert found.labels == [name.partition("/")[0] for name in FILES]
 
 
 def test_in_a_folder_that_cannot_be_written_the_index_is_in_the_cache(
@@ -118,9 +122,12 @@ def test_in_a_folder_that_cannot_be_written_the_index_is_in_the_cache(
     assert opened(path).images == list(FILES)
 
 
-def test_what_may_be_written_just_now_is_looked_through_each_time(tmp_path: Path) -> None:
+def test_what_may_be_written_just_now_is_looked_through_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_stamp, "SETTLED", 2 * 10**9)
     path = write(tmp_path, tar(FILES))
-    os.utime(path)
+    os.utime(path, (1, 1))  # as copies have it: the time of the status tells
     opened(path)
     assert not tar_file.index_files(path)[0].exists()
 
@@ -134,6 +141,62 @@ def test_a_tar_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
     os.utime(path, ns=(1, 1))
     with pytest.raises(DataError, match=r"x.tar: has changed since its images were found; start again"):
         found.read(NAMES[0])
+
+
+def test_a_tar_that_was_replaced_before_it_was_read_is_noticed(tmp_path: Path) -> None:
+    """Also by one of the same size and time."""
+    path = write(tmp_path, tar({"cat/1.png": b"1"}))
+    os.utime(path, ns=(1, 1))
+    found = opened(path)
+    other = tmp_path / "other"
+    other.write_bytes(tar({"cat/1.png": b"2"}))
+    os.utime(other, ns=(1, 1))
+    time.sleep(0.02)  # file systems count in ticks
+    os.replace(other, path)
+    with pytest.raises(DataError, match=r"x.tar: has changed since its images were found; start again"):
+        found.read("cat/1.png")
+
+
+def test_an_open_tar_may_get_other_rights_or_be_removed(tmp_path: Path) -> None:
+    path = write(tmp_path, tar(FILES))
+    found = opened(path)
+    assert found.read(NAMES[0]) == FILES[NAMES[0]]
+    time.sleep(0.02)
+    path.chmod(0o600)
+    assert found.read(NAMES[0]) == FILES[NAMES[0]]
+    if os.name == "posix":
+        path.unlink()
+        assert found.read(NAMES[1]) == FILES[NAMES[1]]
+
+
+def test_an_index_is_of_no_use_for_a_tar_of_the_same_size_and_time(tmp_path: Path) -> None:
+    """Sizes are padded, and times set by what copies files: here the classes of two images are exchanged."""
+    path = write(tmp_path, tar({"cat/1.png": b"1", "dog/2.png": b"2"}))
+    os.utime(path, ns=(1, 1))
+    assert opened(path).images == ["cat/1.png", "dog/2.png"]
+    size = path.stat().st_size
+    time.sleep(0.02)  # file systems count in ticks
+    path.write_bytes(tar({"dog/2.png": b"2", "cat/1.png": b"1"}))
+    os.utime(path, ns=(1, 1))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (size, 1)
+    found = opened(path)
+    assert {name: found.read(name) for name in found.images} == {"cat/1.png": b"1", "dog/2.png": b"2"}
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/1.png", "../1.png", "cat/../../1.png", "./cat/1.png", "cat//1.png", "cat/1\0.png", ""]
+)
+def test_names_that_an_index_has_are_those_of_members(name: str, tmp_path: Path) -> None:
+    """It may come with a download."""
+    path = write(tmp_path, tar(FILES))
+    opened(path)
+    beside, _ = tar_file.index_files(path)
+    whole = json.loads(user_cache.without_checksum(beside.read_bytes()))
+    assert whole["images"][0][0] == NAMES[0]
+    whole["images"][0][0] = name
+    beside.write_bytes(user_cache.with_checksum(json.dumps(whole).encode()))
+    assert opened(path).images == [*NAMES]
+    assert name not in json.loads(user_cache.without_checksum(beside.read_bytes()))["images"][0], "it is written anew"
 
 
 def test_few_files_are_open_and_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ def write(folder: Path, tars: Mapping[str, Mapping[str, bytes]], names: str = ""
     """Tars of these files, by name, and the names of classes."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, files in tars.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(tar(files))
     if names:
         (folder / "classes.txt").write_text(names, encoding="utf-8")
@@ -124,6 +125,8 @@ REFUSED = [
     ({"a.tar": {"1.png": b"", "1.cls": b"1"}}, "dog\n", "classes.txt: expected the names of two classes or more, each once, got dog"),
     ({"a.tar": {"1.png": b"", "1.cls": b"\x1b[2J"}, "b.tar": {"1.png": b"", "1.cls": b"b"}}, "", "cannot be printed as the name of a class; give the class another name"),
     ({"a.tar.gz": {"1.png": b""}}, "", "a.tar.gz: is compressed, so that no image in it can be read by itself; unpack it first: gunzip a.tar.gz"),
+    ({"a.tar": {"cat/1.png": b"", "dog/1.png": b""}, "b.tgz": {}}, "", "b.tgz: is compressed, so that no image in it can be read by itself; unpack it first: gunzip b.tgz"),
+    ({"train/a.tar": {"cat/1.png": b"", "dog/1.png": b""}, "test/b.tar.xz": {}}, "", "test/b.tar.xz: is compressed, so that no image in it can be read by itself; unpack it first: unxz b.tar.xz"),
 ]  # fmt: skip
 
 

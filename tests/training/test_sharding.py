@@ -426,7 +426,9 @@ def test_another_model_and_optimizer_are_followed() -> None:
 
 
 def test_fewer_shards_than_processes_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="shards=2 for 3 processes: .* use shards=3 or more, or start fewer processes"):
+    with pytest.raises(
+        ArgumentError, match="shards=2 for 3 processes: .* use shards=3 or more, or start fewer processes"
+    ):
         on_ranks(3, lambda group: Sharding(2, group))
 
 
