@@ -34,10 +34,10 @@ class TimedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._file.tell()
+        return int(self._file.tell())
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        return int(self._file.seek(offset, whence))
 
     def read(self, count: int | None = -1) -> bytes:
         """So many bytes, fewer only at the end; all without a count."""

@@ -23,7 +23,7 @@ from gpucnn.training.sharding import Sharding
 from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
 
 CHECKED_EVERY = 100
-"""Steps, beside the last of an epoch, after which the processes compare their parameters: hashing takes about as long as an update."""
+"""Steps after which processes compare their parameters, and after the last of an epoch: hashing takes as long as an update."""
 PASSES_ALONE = "with shards the forward and backward passes alone are recorded, not what follows them in a step"
 """What is noted on a GPU."""
 
