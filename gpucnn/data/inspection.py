@@ -28,7 +28,7 @@ from gpucnn.data.inspection_memory import InspectionMemory, Seen
 from gpucnn.data.packed import Packed, find_packed
 from gpucnn.data.quiet_reading import quiet_reading
 from gpucnn.data.shard_files import Shards
-from gpucnn.errors import DataError
+from gpucnn.errors import ArgumentError, DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text, quoted, value_text
 from gpucnn.text_table import shortened
@@ -134,6 +134,8 @@ def inspect(
     folder = as_path(place, "place")
     if told is not None:
         as_function(told, "inspect: told", "of two counts, or None")
+    if not isinstance(pixels, InspectedPixels | None):
+        raise ArgumentError(f"inspect: pixels must be an InspectedPixels or None, got {value_text(pixels)}")
     packed = find_packed(folder)
     listed = _listed(folder) if packed is None else _listed_in(packed)
     unreadable, tasks = listed.unreadable, listed.tasks

@@ -299,7 +299,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         "image_size": 8, "scale": (0.5, 1.0), "ratio": (0.75, 1.5)}, _augmented),
     "data.RandomShift": (data.RandomShift, lambda: {"max_shift": 2, "fill": "zero"}, _augmented),
     "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto", "skip": []}, lambda splits: splits),
-    "data.inspect": (data.inspect, lambda: {"place": "nowhere", "told": None}, str),
+    "data.inspect": (data.inspect, lambda: {"place": "nowhere", "told": None, "pixels": None}, str),
     "data.pack": (data.pack, lambda: {"folder": "nowhere", "to": "nowhere else", "size": 1, "seed": 0}, len),
     "data.WindowShuffle": (data.WindowShuffle, lambda: {"shards": 2}, lambda shuffle: shuffle.order(np.arange(5), 0, 0)),
     "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),
