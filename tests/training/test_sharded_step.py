@@ -28,20 +28,24 @@ class Drift(Callback):
             array.reshape(-1).view("u4")[0] ^= 1 << 20
 
 
-def test_a_process_whose_parameters_drift_is_named_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("drifts", "found_after"), [(3, 4), (5, 6)])
+def test_a_process_whose_parameters_drift_is_named_by_all(
+    drifts: int, found_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many steps, and after an epoch of three."""
     monkeypatch.setattr(sharded_step, "CHECKED_EVERY", 4)
 
     def found(group: Group) -> tuple[int, str]:
-        one = trainer(group, callbacks=[Drift(1, 5)])
+        one = trainer(group, callbacks=[Drift(1, drifts)])
         with pytest.raises(TrainingError) as raised:
             one.fit(4)
         return one.step, str(raised.value)
 
     told = (
-        "after step 8 the parameters of rank 1 are not those of rank 0: one of their machines computes wrongly, or other "
+        f"after step {found_after} the parameters of rank 1 are not those of rank 0: one of their machines computes wrongly, or other "
         "processors or versions; go on from the last checkpoint without it"
     )
-    assert on_ranks(3, found) == [(8, told)] * 3
+    assert on_ranks(3, found) == [(found_after, told)] * 3
 
 
 def test_processes_that_agree_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
