@@ -21,7 +21,7 @@ class TimedFile(io.RawIOBase):
         super().__init__()
         self.path = path
         # Without a buffer, whose lock a thread that waits for the drive would hold: to close it would wait, too.
-        self._file = open_regular(path).detach()
+        self._file = open_regular(path).detach()  # type: ignore[attr-defined]  # the stream of the file alone
         with TimedCalls() as timed:
             self.stamp: FileStamp = timed(path, lambda: stamp(os.fstat(self._file.fileno())))
         self._has_answered = True
