@@ -4,12 +4,14 @@ import io
 import json
 import os
 import tarfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gpucnn import regular_file
 from gpucnn.backend import user_cache
 from gpucnn.data import file_stamp, tar_file
 from gpucnn.data.tar_file import TarFile, open_tar
@@ -211,6 +213,31 @@ def test_few_files_are_open_and_none_stays(tmp_path: Path, monkeypatch: pytest.M
         assert [one.read("cat/1.png") for one in tars] == [picture(number) for number in range(12)]
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before + 3
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_drive_that_goes_while_a_tar_is_looked_through_is_not_waited_for(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, tar({"1.png": bytes(20_000), "1.cls": b"1", "2.png": bytes(20_000), "2.cls": b"2"}))
+    back, reads = threading.Event(), []
+
+    class Going(io.FileIO):
+        def readinto(self, into: object) -> int | None:
+            reads.append(into)
+            if len(reads) > after:
+                back.wait()
+            return super().readinto(into)  # type: ignore[arg-type]
+
+        def __del__(self) -> None:
+            self.close()  # nobody else does
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tar_file, "open_regular", lambda path: io.BufferedReader(Going(path)))
+        patch.setattr(regular_file, "ANSWER_SECONDS", 0.1)
+        with pytest.raises(DataError, match=r"x.tar: cannot be read \(no answer in 0.1 seconds; is its drive"):
+            opened(path)
+    back.set()
 
 
 def changed(at: int, content: bytes) -> Callable[[bytes], bytes]:
