@@ -185,8 +185,11 @@ def test_a_drive_that_has_gone_is_not_waited_for(tmp_path: Path, monkeypatch: py
     expected = found[:2][0].tobytes()
     back = threading.Event()
 
+    read: list[io.FileIO] = []
+
     class Gone(io.FileIO):
         def read(self, count: int | None = -1) -> bytes:
+            read.append(self)
             back.wait()
             return super().read(-1 if count is None else count) or b""
 
@@ -201,6 +204,8 @@ def test_a_drive_that_has_gone_is_not_waited_for(tmp_path: Path, monkeypatch: py
         with pytest.raises(DataError, match="no answer in 0.1 seconds"):
             ParquetImages(tmp_path, 4)
         assert found[:2][0].tobytes() == expected  # it is kept
+    assert len(read) == 3
+    assert not any(file.closed for file in read), "a thread still reads"
     assert found[6:][0].shape == (2, 3, 4, 4)
     back.set()
     assert path.is_file()
