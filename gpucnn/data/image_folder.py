@@ -270,10 +270,8 @@ class ImageFolder:
             for index, status in zip(indices, statuses, strict=True):
                 if status is None or not is_settled(found := stamp(status)):
                     continue
-                if self.opened_stamp(index) in (
-                    None,
-                    found,
-                ):  # another may be there now in place of the one that is open
+                # In place of the file that is open another may be there now.
+                if self.opened_stamp(index) in (None, found):
                     keys[index] = key_of(self.paths[index].relative_to(self.folder).as_posix(), *found)
         return keys
 

@@ -20,6 +20,7 @@ from gpucnn.data.file_stamp import FileStamp, is_settled, stamp
 from gpucnn.data.fork_lock import fork_lock
 from gpucnn.data.image_kind import suffixes
 from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
+from gpucnn.data.timed_file import TimedFile
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls, open_regular, read_regular
 from gpucnn.text_table import shortened
@@ -103,7 +104,7 @@ class TarFile:
 
     def __init__(self, path: Path, timed: TimedCalls) -> None:
         self.path, self._name = path, str(path)
-        with _telling(path), timed(path, lambda: open_regular(path)) as file:
+        with _telling(path), _opened(path, timed) as file:
             self.stamp = stamp(os.fstat(file.fileno()))
             found = _known_index(path, self.stamp)
             if found is None:
@@ -239,7 +240,10 @@ def _labelled(path: Path, file: BinaryIO, size: int, timed: TimedCalls) -> TarIn
                 left_out[Entry(Path(member.name), "file").label] += 1
     if not images:
         raise DataError(f"{path}: no images in it; pack some, or remove the file")
-    labels = {key: label for key, files in keys.items() if (label := _label(path, file, key, files)) is not None}
+    given = ((key, _label(path, file, key, files)) for key, files in keys.items())
+    labels: dict[str, int | str] = {}
+    while some := timed(path, lambda: list(islice(given, AT_ONCE))):
+        labels.update((key, label) for key, label in some if label is not None)
     if not labels:
         return TarIndex(images, [_folder(image) for image in images], left_out)
     found: list[int | str | None] = []
@@ -451,6 +455,20 @@ def _named(name: str) -> str:
 
 
 @contextmanager
+def _opened(path: Path, timed: TimedCalls) -> Iterator[BinaryIO]:
+    """A file, open inside. After an interruption it stays so: to close it would wait for a thread that may still read it."""
+    file = timed(path, lambda: open_regular(path))
+    try:
+        yield file
+    except TimeoutError:
+        raise
+    except (DataError, OSError):
+        file.close()
+        raise
+    file.close()
+
+
+@contextmanager
 def _telling(path: Path) -> Iterator[None]:
     """Inside, an OSError becomes a DataError with the file and the reason."""
     try:
@@ -508,6 +526,6 @@ def _from_rows(path: Path, rows: Sequence[Any], left_out: Mapping[str, int], siz
 
 
 def _read(path: Path) -> bytes:
-    with suppress(OSError), open_regular(path) as file:
+    with suppress(OSError), TimedFile(path) as file:
         return file.read(LARGEST_INDEX)
     return b""

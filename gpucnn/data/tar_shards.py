@@ -39,7 +39,7 @@ class TarShards(ImageFolder):
     and member, e.g. train-0.tar/cat/1.png.
 
     A tar is looked through once; where its images are is kept in a file beside it, or in the user's folder for caches, until it
-    has another size or time. Then any image is read by itself, so that their order costs nothing but what the drive takes.
+    has another size, time of change or time of status. Then any image is read by itself, so that their order costs nothing but what the drive takes.
 
     Raises DataError, which names the file, the member and the fix, for tars that are damaged or compressed, links and devices in
     them, labels that are missing, two, or of no class; and when a batch is asked for, for what is no image.

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import cast
 
 from gpucnn.data.file_stamp import FileStamp, stamp
 from gpucnn.regular_file import TimedCalls, open_regular
@@ -21,7 +22,7 @@ class TimedFile(io.RawIOBase):
         super().__init__()
         self.path = path
         # Without a buffer, whose lock a thread that waits for the drive would hold: to close it would wait, too.
-        self._file = open_regular(path).detach()  # type: ignore[attr-defined]  # the stream of the file alone
+        self._file: io.RawIOBase = cast(io.BufferedReader, open_regular(path)).detach()
         with TimedCalls() as timed:
             self.stamp: FileStamp = timed(path, lambda: stamp(os.fstat(self._file.fileno())))
         self._has_answered = True

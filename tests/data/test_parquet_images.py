@@ -185,22 +185,26 @@ def test_a_drive_that_has_gone_is_not_waited_for(tmp_path: Path, monkeypatch: py
     expected = found[:2][0].tobytes()
     back = threading.Event()
 
+    read: list[io.FileIO] = []
+
     class Gone(io.FileIO):
         def read(self, count: int | None = -1) -> bytes:
+            read.append(self)
             back.wait()
             return super().read(-1 if count is None else count) or b""
 
     with monkeypatch.context() as patch:
         patch.setattr(timed_file, "open_regular", lambda path: io.BufferedReader(Gone(path)))
-        patch.setattr(regular_file, "ANSWER_SECONDS", 0.1)
+        patch.setattr(regular_file, "ANSWER_SECONDS", 0.5)
         for _ in range(2):
             with pytest.raises(
-                DataError, match=r"train.parquet: cannot be read \(no answer in 0.1 seconds; is its drive"
+                DataError, match=r"train.parquet: cannot be read \(no answer in 0.5 seconds; is its drive"
             ):
                 found[6:]
-        with pytest.raises(DataError, match="no answer in 0.1 seconds"):
+        with pytest.raises(DataError, match="no answer in 0.5 seconds"):
             ParquetImages(tmp_path, 4)
         assert found[:2][0].tobytes() == expected  # it is kept
+    assert not any(file.closed for file in read), "a thread still reads"
     assert found[6:][0].shape == (2, 3, 4, 4)
     back.set()
     assert path.is_file()

@@ -4,12 +4,14 @@ import io
 import json
 import os
 import tarfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gpucnn import regular_file
 from gpucnn.backend import user_cache
 from gpucnn.data import file_stamp, tar_file
 from gpucnn.data.tar_file import TarFile, open_tar
@@ -191,12 +193,14 @@ def test_names_that_an_index_has_are_those_of_members(name: str, tmp_path: Path)
     path = write(tmp_path, tar(FILES))
     opened(path)
     beside, _ = tar_file.index_files(path)
-    whole = json.loads(user_cache.without_checksum(beside.read_bytes()))
+    whole = json.loads(user_cache.without_checksum(beside.read_bytes()) or b"null")
     assert whole["images"][0][0] == NAMES[0]
     whole["images"][0][0] = name
     beside.write_bytes(user_cache.with_checksum(json.dumps(whole).encode()))
     assert opened(path).images == [*NAMES]
-    assert name not in json.loads(user_cache.without_checksum(beside.read_bytes()))["images"][0], "it is written anew"
+    assert name not in json.loads(user_cache.without_checksum(beside.read_bytes()) or b"null")["images"][0], (
+        "it is written anew"
+    )
 
 
 def test_few_files_are_open_and_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +216,31 @@ def test_few_files_are_open_and_none_stays(tmp_path: Path, monkeypatch: pytest.M
         assert [one.read("cat/1.png") for one in tars] == [picture(number) for number in range(12)]
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before + 3
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_drive_that_goes_while_a_tar_is_looked_through_is_not_waited_for(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, tar({"1.png": bytes(20_000), "1.cls": b"1", "2.png": bytes(20_000), "2.cls": b"2"}))
+    back, reads = threading.Event(), []
+
+    class Going(io.FileIO):
+        def readinto(self, into: object) -> int | None:
+            reads.append(into)
+            if len(reads) > after:
+                back.wait()
+            return super().readinto(into)  # type: ignore[arg-type]
+
+        def __del__(self) -> None:
+            self.close()  # nobody else does
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tar_file, "open_regular", lambda path: io.BufferedReader(Going(path)))
+        patch.setattr(regular_file, "ANSWER_SECONDS", 0.5)
+        with pytest.raises(DataError, match=r"x.tar: cannot be read \(no answer in 0.5 seconds; is its drive"):
+            opened(path)
+    back.set()
 
 
 def changed(at: int, content: bytes) -> Callable[[bytes], bytes]:
