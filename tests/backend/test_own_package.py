@@ -18,7 +18,7 @@ PACKAGE = Path(gpucnn.__file__).parent
 SOURCES = """
 import numpy as np
 from gpucnn import layers, optim
-from gpucnn.kernels import launch, preprocess, scores
+from gpucnn.kernels import launch, preprocess, scores, tree_sum
 from gpucnn.kernels.kernel import KERNELS, NARROW, Variant, source_text
 texts = [source_text(kernel.source, Variant(np.dtype("float32"), NARROW)) for kernel in KERNELS.values()]
 print(len(texts), all("__global__" in text for text in texts))

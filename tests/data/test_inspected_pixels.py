@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gpucnn import data
-from gpucnn.data import ImageFolder, inspected_pixels, pack
+from gpucnn.data import ImageFolder, file_stamp, inspected_pixels, pack
 from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.packed import find_packed
@@ -23,7 +23,7 @@ PLAIN = 6
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six plain images in two classes, which are taken for settled; none is remembered."""
-    monkeypatch.setattr(inspected_pixels, "SETTLED", -(10**18))
+    monkeypatch.setattr(file_stamp, "SETTLED", -(10**18))
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path / "cache"))
     rng, place = np.random.default_rng(3), tmp_path / "images"
     for number in range(PLAIN):
@@ -95,7 +95,7 @@ def test_a_file_that_has_changed_is_read_anew(folder, decoded):
 
 
 def test_a_file_that_may_change_unseen_is_not_kept(folder, monkeypatch):
-    monkeypatch.setattr(inspected_pixels, "SETTLED", 10**18)
+    monkeypatch.setattr(file_stamp, "SETTLED", 10**18)
     assert len(_inspected(folder)) == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load
 
 from gpucnn.backend.threads import VARIABLE
-from gpucnn.data import image_folder
+from gpucnn.data import file_stamp
 from gpucnn.errors import ConfigError, DataError, DeviceError, RunError
 from gpucnn.training import RunConfig, RunFolder, load_checkpoint, prepare, resume, save_checkpoint
 from tests.backends import Backend
@@ -305,7 +305,7 @@ def test_a_run_tells_what_it_was_computed_with(backend: Backend, tmp_path: Path)
 
 def test_decoded_images_may_be_kept_elsewhere_after_a_stop(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a cache, with one, and with another than before: the run's numbers are the same, and each cache is filled."""
-    monkeypatch.setattr(image_folder, "SETTLED", -(10**18))
+    monkeypatch.setattr(file_stamp, "SETTLED", -(10**18))
     write_two_classes(Path("photos"), 20, 8)
     settings: dict[str, Any] = {"data": "photos", "mode": "grey", "checkpoint_every": 1}
     with tiny_names():
