@@ -500,7 +500,7 @@ def test_one_process_needs_no_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_signals_are_passed_on_to_mpiexec(ended: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a terminal as SIGTERM; and what comes of it is the exit status."""
     sent: list[int] = []
-    handlers = {number: signal.default_int_handler for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.default_int_handler)
     earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}  # some are ignored in CI
 
     def wait() -> int:
