@@ -113,7 +113,7 @@ def test_the_chosen_number_looks_other_than_the_one_pointed_at(opened: Any) -> N
     chosen, other = (opened.locator(".confusion td button").nth(place) for place in (0, 1))
     chosen.click()
     other.hover()
-    pointed_at = "(button) => getComputedStyle(button).boxShadow !== 'none'"  # which a busy browser sees in its own time
+    pointed_at = "(button) => getComputedStyle(button).boxShadow !== 'none'"  # a busy browser sees it later
     opened.wait_for_function(pointed_at, arg=other.element_handle())
     looks = [one.evaluate("(button) => getComputedStyle(button).boxShadow") for one in (chosen, other)]
     assert "none" not in looks
