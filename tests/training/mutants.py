@@ -571,5 +571,5 @@ TABLE = Table(
     MUTANTS,
     TESTS_OF,
     options=("--backend", "numpy"),
-    sample=10,
+    sample=14,
 )

@@ -62,4 +62,4 @@ MUTANTS = [
     Mutant("data/loader.py", "epoch, order, samples[part], slice(places.start + part.start, places.start + part.stop)", "epoch, order, samples[part], slice(places.start, places.start + part.stop - part.start)"),
     Mutant("data/loader.py", "for shard in own if sizes[shard]}", "for shard in range(len(own)) if sizes[shard]}"),
 ]  # fmt: skip
-TABLE = Table("several processes", Path(), MUTANTS, TESTS_OF, options=("--backend", "numpy"))
+TABLE = Table("several processes", Path(), MUTANTS, TESTS_OF, options=("--backend", "numpy"), sample=4)
