@@ -223,7 +223,7 @@ def test_a_drive_that_goes_while_a_tar_is_looked_through_is_not_waited_for(
     after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, tar({"1.png": bytes(20_000), "1.cls": b"1", "2.png": bytes(20_000), "2.cls": b"2"}))
-    back, reads = threading.Event(), []
+    back, reads, files = threading.Event(), [], []
 
     class Going(io.FileIO):
         def readinto(self, into: object) -> int | None:
@@ -232,15 +232,18 @@ def test_a_drive_that_goes_while_a_tar_is_looked_through_is_not_waited_for(
                 back.wait()
             return super().readinto(into)  # type: ignore[arg-type]
 
-        def __del__(self) -> None:
-            self.close()  # nobody else does
+    def open_going(path: Path) -> io.BufferedReader:
+        files.append(io.BufferedReader(Going(path)))
+        return files[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(tar_file, "open_regular", lambda path: io.BufferedReader(Going(path)))
+        patch.setattr(tar_file, "open_regular", open_going)
         patch.setattr(regular_file, "ANSWER_SECONDS", 0.5)
         with pytest.raises(DataError, match=r"x.tar: cannot be read \(no answer in 0.5 seconds; is its drive"):
             opened(path)
     back.set()
+    for file in files:  # nobody else does
+        file.close()
 
 
 def changed(at: int, content: bytes) -> Callable[[bytes], bytes]:
