@@ -129,11 +129,12 @@ class CublasStandIn:
         second = _Matrices("B", b, rows_b, columns_b, ldb, strideb, batch, dtype)
         result = _Matrices("C", c, m, n, ldc, stridec, batch, dtype)
         self._check_order(self._handles[handle])
-        for operand in (first, second) if k else ():
+        read = (first, second) if k else ()
+        for operand in (*read, result):  # all of them first: what goes beyond its array may overlap whatever lies there
             self._check_operand(operand)
+        for operand in read:
             if operand.address < result.end and result.address < operand.end:
                 raise KernelError(f"cuBLAS: {operand.name} and the result, C, overlap")
-        self._check_operand(result)
         if result.array().size > 1 and _meets_itself(result):
             raise KernelError("cuBLAS: the matrices of the result, C, overlap")
         scalar = ctypes.c_double if ctype == 1 else ctypes.c_float
