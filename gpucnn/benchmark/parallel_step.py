@@ -3,15 +3,16 @@
     GPUCNN_NUM_THREADS=1 mpiexec -n 2 python -m gpucnn.benchmark.parallel_step [MODEL [BATCH]]
 
 All turns are interleaved, every other one in the opposite order, and of the same shards, one a process: rank 0 alone, which
-computes all of them, while the others sleep; all together, sending slices early; all together, sending all at the end. Times
-are ratios of medians.
+computes all of them, while the others sleep; all together, sending slices early; all together, sending all at the end; and each
+for itself, at the same time, a step on its shard alone, which tells what the machine allows: its cores share memory and clock.
+Times are ratios of medians.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from gpucnn.training.sharded_step import ShardedStep
 from gpucnn.training.sharding import Sharding
 
 WARM_UP, TURNS = 5, 20
-ALONE, EARLY, LATE = range(3)
+ALONE, EARLY, LATE, APART = range(4)
 """Columns of what is measured."""
 
 
@@ -83,17 +84,20 @@ class Shares(NamedTuple):
     """How long a step takes without early slices, over one with them."""
     efficiency: float
     """How long one process takes, over that of all together, times their number; slices go early."""
+    allowed: float
+    """The same of processes that wait for nobody: how long the slowest takes for a batch of its shard's size."""
 
 
 def measure(group: Group, workload: Workload, turns: int = TURNS) -> Shares | None:
     """The shares, on rank 0; None on the others. All ranks call it."""
-    groups = [TimedGroup(one) for one in (SingleProcess(), group, group)]
-    steps = [_step(workload, group.size, one) for one in groups]
-    steps[LATE].payload.cuts = ()
+    groups = [TimedGroup(one) for one in (SingleProcess(), group, group, SingleProcess())]
+    steps = [_step(workload, group.size, one) for one in groups[:APART]]
+    steps.append(_step(Workload(workload.model, workload.batch_size // group.size), 1, groups[APART]))
+    cast(ShardedStep, steps[LATE].trainer.training_step)._payload.cuts = ()
     seconds = np.zeros((turns, len(steps)))
     waited = np.zeros_like(seconds)
     for turn in range(-WARM_UP, turns):
-        for way in (ALONE, EARLY, LATE)[:: -1 if turn % 2 else 1]:
+        for way in (ALONE, EARLY, LATE, APART)[:: -1 if turn % 2 else 1]:
             group.gather(None)
             groups[way].seconds = 0.0
             took = steps[way]() if way != ALONE or group.rank == 0 else 0.0
@@ -102,24 +106,26 @@ def measure(group: Group, workload: Workload, turns: int = TURNS) -> Shares | No
     everywhere = group.gather((seconds, waited))
     if group.rank:
         return None
-    shares = [np.median(spent[:, EARLY:] / times[:, EARLY:], axis=0) for times, spent in everywhere]
+    both = slice(EARLY, APART)
+    shares = [np.median(spent[:, both] / times[:, both], axis=0) for times, spent in everywhere]
     one, with_early, without = (statistics.median(seconds[:, way]) for way in (ALONE, EARLY, LATE))
+    apart = statistics.median(np.max([times[:, APART] for times, _ in everywhere], axis=0))
     early_share, late_share = (float(max(rank[way] for rank in shares)) for way in range(2))
-    return Shares(early_share, late_share, without / with_early, one / with_early / group.size)
+    return Shares(
+        early_share, late_share, without / with_early, one / with_early / group.size, one / apart / group.size
+    )
 
 
 class _Step:
     """A trainer's step on one batch."""
 
     def __init__(self, trainer: Trainer, batch: tuple[np.ndarray, np.ndarray]) -> None:
-        self._trainer, self._batch = trainer, batch
-        assert isinstance(trainer.training_step, ShardedStep)
-        self.payload = trainer.training_step._payload
+        self.trainer, self._batch = trainer, batch
 
     def __call__(self) -> float:
         """Seconds of a step."""
         start = time.perf_counter()
-        self._trainer.train_step(*self._batch)
+        self.trainer.train_step(*self._batch)
         return time.perf_counter() - start
 
 
@@ -140,7 +146,7 @@ def main(model: str = "resnet20", batch_size: str = "128") -> None:
             f"{model}, batch of {batch_size} in {group.size} shards, {thread_count()} thread(s) a process, {TURNS} turns\n"
             f"share of a step in communication   {found.early:.3f} with early slices, {found.late:.3f} without\n"
             f"a step without early slices        {found.late_over_early:.3f} of one with them\n"
-            f"efficiency of {group.size} processes          {found.efficiency:.3f} (one process, one thread: 1)"
+            f"efficiency of {group.size} processes          {found.efficiency:.3f} (one process: 1), {found.allowed:.3f} if they wait for nobody"
         )
 
 

@@ -90,8 +90,9 @@ class ShardPayload:
         self._model, self._optimizer = model, optimizer
         self._optimizer.gather()
         buffers = self._optimizer.flat_buffers()
-        lay_side_by_side(buffer for _, buffer in self._model.named_buffers())
-        statistics = [array for (array,) in joined(buffer.array for _, buffer in self._model.named_buffers())]
+        named = [buffer for _, buffer in self._model.named_buffers()]
+        lay_side_by_side(named)
+        statistics = [array for (array,) in joined(buffer.array for buffer in named)]
         devices = {buffer.device for buffer in buffers} | {device_of(array) for array in statistics}
         if len(devices) > 1:
             raise DeviceError(
