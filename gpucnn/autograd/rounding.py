@@ -1,0 +1,49 @@
+"""What a `backend.precision` rounds: operands of products, and what bf16 keeps in bfloat16."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpucnn.autograd.tensor import Tensor
+from gpucnn.backend import Array, chosen_precision
+from gpucnn.backend.precision import check_precision_of
+from gpucnn.kernels.rounding import round_to
+
+
+def product_operand(tensor: Tensor) -> Array:
+    """The array of a tensor as the precision has it multiplied: rounded, unless it is already, or cuBLAS does so itself.
+
+    Raises DeviceError for bf16 on a GPU.
+    """
+    return tensor.array if tensor.is_bf16 else _rounded(tensor.array)
+
+
+def product_gradient(gradient: Array) -> Array:
+    """The same for the gradient of a product, which bf16 has rounded on its way there."""
+    return gradient if chosen_precision() == "bf16" else _rounded(gradient)
+
+
+def keeps_bf16(inputs: Sequence[Tensor], output: Array, is_bf16: bool | None) -> bool:
+    """Whether an operation's output is kept in bfloat16. See `record`."""
+    if chosen_precision() != "bf16" or output.dtype != np.float32:
+        return False
+    return any(tensor.is_bf16 for tensor in inputs) if is_bf16 is None else is_bf16
+
+
+def kept(output: Array, inputs: Sequence[Tensor]) -> Array:
+    """An operation's output in bfloat16: rounded in place, as its backward function may have it, or copied from an input's array."""
+    check_precision_of(output)
+    if not isinstance(output, np.ndarray):  # NumPy has a scalar where an array is of no axes
+        return round_to("bf16", np.asarray(output))
+    looks_at = [tensor for tensor in inputs if np.may_share_memory(output, tensor.array)]
+    if looks_at:
+        return output if all(tensor.is_bf16 for tensor in looks_at) else round_to("bf16", output)
+    return round_to("bf16", output, out=output if output.flags.c_contiguous else None)
+
+
+def _rounded(array: Array) -> Array:
+    name = chosen_precision()
+    if name == "float32" or array.dtype != np.float32:
+        return array
+    check_precision_of(array)
+    return round_to(name, array) if isinstance(array, np.ndarray) else array
