@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpucnn.autograd.tensor import Tensor
-from gpucnn.backend import Array, chosen_precision
-from gpucnn.backend.precision import check_precision_of
+from gpucnn.backend import Array, check_precision, chosen_precision, device_of
 from gpucnn.kernels.rounding import round_to
 
 
@@ -32,7 +31,7 @@ def keeps_bf16(inputs: Sequence[Tensor], output: Array, is_bf16: bool | None) ->
 
 def kept(output: Array, inputs: Sequence[Tensor]) -> Array:
     """An operation's output in bfloat16: rounded in place, as its backward function may have it, or copied from an input's array."""
-    check_precision_of(output)
+    check_precision("bf16", device_of(output).kind)
     if not isinstance(output, np.ndarray):  # NumPy has a scalar where an array is of no axes
         return round_to("bf16", np.asarray(output))
     looks_at = [tensor for tensor in inputs if np.may_share_memory(output, tensor.array)]
@@ -45,5 +44,6 @@ def _rounded(array: Array) -> Array:
     name = chosen_precision()
     if name == "float32" or array.dtype != np.float32:
         return array
-    check_precision_of(array)
-    return round_to(name, array) if isinstance(array, np.ndarray) else array
+    kind = device_of(array).kind
+    check_precision(name, kind)
+    return round_to(name, array) if kind == "cpu" else array

@@ -168,9 +168,12 @@ class Tensor:
         if here == there:
             return self
         moved = Tensor(to_device(self.array, there))
+        moved.is_bf16 = self.is_bf16
         if self.requires_grad and grad_enabled():
             moved.requires_grad = True
-            moved.node = Node("to", [self.origin()], lambda gradient: (to_device(gradient, here),))
+            moved.node = Node(
+                "to", [self.origin()], lambda gradient: (to_device(gradient, here),), is_bf16=self.is_bf16
+            )
         return moved
 
     def numpy(self) -> np.ndarray:

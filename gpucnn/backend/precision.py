@@ -4,17 +4,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-import numpy as np
-
-from gpucnn.backend.arrays import Array, xp_of
 from gpucnn.errors import ArgumentError, DeviceError
 from gpucnn.text import value_text
 
 PRECISIONS = ("float32", "tf32", "bf16")
-
-NO_BF16 = (
-    "precision bf16 is computed on the CPU alone as yet: there are no kernels for it; take tf32 on a GPU, or the CPU for bf16"
-)
 
 
 class _Here(threading.local):
@@ -59,7 +52,10 @@ def chosen_precision() -> str:
     return _here.precision
 
 
-def check_precision_of(array: Array) -> None:
-    """DeviceError for an array on a GPU, where this thread's precision is bf16."""
-    if _here.precision == "bf16" and xp_of(array) is not np:
-        raise DeviceError(NO_BF16)
+def check_precision(name: str, kind: str) -> None:
+    """DeviceError for a precision that devices of a kind, "cpu" or "cuda", do not have."""
+    if name == "bf16" and kind != "cpu":
+        raise DeviceError(
+            "precision bf16 is for the CPU alone as yet: a GPU has no kernels for it; give tf32 or float32, or have the CPU "
+            "compute (device cpu)"
+        )

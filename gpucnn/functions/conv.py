@@ -1,6 +1,15 @@
 """Two-dimensional convolution, which is cross-correlation, as in the chapter, and its transpose."""
 
-from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, product_gradient, product_operand, record
+from gpucnn.autograd import (
+    Operand,
+    Tensor,
+    as_operands,
+    check_float,
+    operation,
+    product_gradient,
+    product_operand,
+    record,
+)
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, check_activation

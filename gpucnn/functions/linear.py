@@ -2,7 +2,16 @@
 
 import math
 
-from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, product_gradient, product_operand, record
+from gpucnn.autograd import (
+    Operand,
+    Tensor,
+    as_operands,
+    check_float,
+    operation,
+    product_gradient,
+    product_operand,
+    record,
+)
 from gpucnn.backend import Array
 from gpucnn.checks import check_activation
 from gpucnn.errors import ShapeError
@@ -46,7 +55,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
         rounded = product_gradient(gradient)
         products = own
         if rounded is not gradient and own[1] is not None:  # which has a sum, and no product
-            kernel.linear_gradients(gradient, None, None, relu_output, None, own[1])
+            kernel.bias_gradient(gradient, relu_output, own[1])
             products = (own[0], None)
         x_gradient = kernel.linear_gradients(rounded, vectors, matrix, relu_output, *products)
         return (None if x_gradient is None else x_gradient.reshape(input_shape), *own)[: len(inputs)]
