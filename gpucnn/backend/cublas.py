@@ -17,8 +17,7 @@ import numpy as np
 
 from gpucnn.backend.arrays import loaded
 from gpucnn.backend.precision import chosen_precision
-from gpucnn.errors import ArgumentError, CaptureError, DeviceError
-from gpucnn.text import value_text
+from gpucnn.errors import CaptureError, DeviceError
 
 WORKSPACE_BYTES = 32 << 20
 """What NVIDIA recommends for Hopper; older GPUs use less of it."""
