@@ -1,14 +1,23 @@
-"""Training in bf16: LeNet-5's steps against NumPy that rounds in the stated places, and what a trainer, a run and its commands make of it."""
+"""Training in bf16: LeNet-5's steps against NumPy that rounds in the stated places; a run, which keeps its precision; GPUs, which refuse it."""
 
 import functools
+import json
 from collections.abc import Iterable
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from gpucnn import data, models, optim
-from gpucnn.training import Trainer
+from gpucnn import data, load, models, no_grad, optim
+from gpucnn import functions as F
+from gpucnn.backend import precision
+from gpucnn.cli.main import main
+from gpucnn.errors import ArgumentError, DeviceError
+from gpucnn.runs.trained_run import TrainedRun
+from gpucnn.training import RunConfig, RunFolder, Trainer, prepare
 from tests.backends import Backend
+from tests.runs.tiny_run import TINY, tiny_names
 
 LR, MOMENTUM = 0.05, 0.9
 NAMES = ("conv1", "conv2", "fc1", "fc2", "output")
@@ -141,3 +150,45 @@ def test_a_step_of_lenet5_rounds_in_the_stated_places_and_nowhere_else(backend: 
     reference.step(images, labels)
     moved = {name: one.data - start[name] for name, one in trainer.model.named_parameters()}
     assert difference(moved, {name: one - start[name] for name, one in reference.parameters.items()}) < 2e-3
+
+
+REFUSAL = "^precision bf16 is for the CPU alone as yet: a GPU has no kernels for it; give tf32 or float32, or have the CPU compute"
+
+
+def test_a_gpu_is_refused_before_anything_is_computed() -> None:
+    if missing := Backend("emulated").missing():
+        pytest.skip(missing)
+    with Backend("emulated").active():
+        trainer, images, labels = lenet5()
+        trainer.model.to("cuda")
+        with pytest.raises(DeviceError, match=REFUSAL):
+            trainer.train_step(images, labels)
+        with pytest.raises(DeviceError, match=REFUSAL):
+            Trainer(trainer.model, trainer.optimizer, trainer.train_loader, precision="bf16")
+        with pytest.raises(DeviceError, match=REFUSAL), mock.patch.object(data, "load", side_effect=AssertionError):
+            prepare(RunConfig(precision="bf16", device="cuda"))
+        Trainer(trainer.model, trainer.optimizer, trainer.train_loader, precision="tf32")
+
+
+def test_what_a_run_is_asked_later_is_computed_in_its_precision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tiny_names():
+        ready = prepare(RunConfig(**{**TINY, "model": "mlp", "epochs": 1, "precision": "bf16"}))
+        folder = RunFolder(tmp_path / "run")
+        ready.finish(ready.trainer(ready.callbacks(folder)), folder)
+        capsys.readouterr()
+        assert main(["evaluate", str(folder.path), "--json", str(tmp_path / "found.json")]) == 0
+        found = json.loads((tmp_path / "found.json").read_text())
+        row = json.loads((folder.path / "metrics.jsonl").read_text())
+        assert (found["loss"], found["accuracy"]) == (row["test_loss"], row["test_accuracy"])
+        trained = load(folder.path)
+        raw = ready.splits.test.images[:6]
+        with precision("bf16"), no_grad():
+            shares = F.softmax(trained.model(trained.preprocess(raw))).data
+        assert [answers[0][1] for answers in trained.answers(raw, 1)] == shares.max(axis=1).tolist()
+        assert shares.tolist() != F.softmax(trained.model(trained.preprocess(raw))).data.tolist()
+        with pytest.raises(ArgumentError, match="precision must be"):
+            TrainedRun(
+                trained.model, trained.preprocess, trained.class_names, {"precision": 3}, trained.weights
+            ).answers(raw, 1)
