@@ -207,7 +207,8 @@ class Tensor:
     def detach(self) -> "Tensor":
         """A tensor of the same array that knows nothing of its history."""
         detached = Tensor(self.array)
-        detached.watched, detached.is_bf16 = True, self.is_bf16
+        detached.watched = True
+        detached.is_bf16 = self.is_bf16
         return detached
 
     def gradient_buffer(self) -> Array:

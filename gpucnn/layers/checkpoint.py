@@ -44,9 +44,9 @@ class Checkpoint(Layer):
             output = self.block(*inputs)
         object.__setattr__(self, "_looked_at_state", True)
         needed, parameters = [x.requires_grad for x in inputs], list(self.block.parameters())
+        rounded, name = [x.is_bf16 for x in inputs], chosen_precision()
         # All that the second pass needs as it was: the tape sees to that.
         arrays = [x.array for x in (*inputs, *parameters)]
-        rounded, name = [x.is_bf16 for x in inputs], chosen_precision()
 
         def backward(gradient: Array) -> tuple[Array | None, ...]:
             leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=False)]

@@ -97,7 +97,7 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
         model.load_state_dict(weights, finite=False)  # what failed is looked at as it was
         restore_layers(model, values["layers"])
         there = (to_device(images, chosen.device), to_device(labels, chosen.device))
-        with precision(config.precision), part_of_batch(first, len(images)):
+        with part_of_batch(first, len(images)), precision(config.precision):
             checked = run_checked(model, *there, config.label_smoothing or 0.0)
     except (ConfigError, DeviceError) as error:
         raise RunError(str(error)) from None
