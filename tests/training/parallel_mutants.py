@@ -42,8 +42,8 @@ MUTANTS = [
     Mutant("functions/dropout.py", "skip = 0 if rest else first * each", "skip = 0"),
     Mutant("functions/dropout.py", "skip = 0 if rest else first * each", "skip = first * each"),
     Mutant("training/sharded_step.py", "return self._looked_at(place, loss, batch, images.first(shard))", "return self._looked_at(place, loss, batch)"),
-    Mutant("training/finite_guard.py", "with part_of_batch(first, len(images)),", "with part_of_batch(0, len(images)),"),
-    Mutant("runs/failure_file.py", "with part_of_batch(first, len(images)):", "with part_of_batch(0, len(images)):"),
+    Mutant("training/finite_guard.py", "with part_of_batch(first, len(images)):", "with part_of_batch(0, len(images)):"),
+    Mutant("runs/failure_file.py", "with part_of_batch(first, len(images)),", "with part_of_batch(0, len(images)),"),
     # Which shard is blamed, whose parameters are trained, and what processes tell each other.
     Mutant("training/sharded_step.py", "key=lambda one: (not one[0], one[1])", "key=lambda one: one[1]"),
     Mutant("training/shard_payload.py", "        self._model, self._optimizer = model, optimizer\n        self._optimizer.gather()", "        self._optimizer.gather()"),
