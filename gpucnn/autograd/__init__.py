@@ -12,8 +12,6 @@ from gpucnn.autograd.operation import check_float as check_float
 from gpucnn.autograd.operation import on_their_device as on_their_device
 from gpucnn.autograd.operation import operation as operation
 from gpucnn.autograd.operation import record as record
-from gpucnn.autograd.rounding import product_gradient as product_gradient
-from gpucnn.autograd.rounding import product_operand as product_operand
 from gpucnn.autograd.tape import backward_number as backward_number
 from gpucnn.autograd.tape import enable_grad as enable_grad
 from gpucnn.autograd.tape import grad_enabled as grad_enabled

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd.calls import Arguments, Result, calls_noted, noted
-from gpucnn.autograd.rounding import keeps_bf16, kept
+from gpucnn.autograd.rounding import kept
 from gpucnn.autograd.tape import BackwardFunction, Node, current_owner, grad_enabled
 from gpucnn.autograd.tensor import Operand, Tensor
 from gpucnn.autograd.torch_words import KEYWORDS
@@ -42,20 +42,17 @@ def record(
 
     `backward` gets the gradient of `output` and returns one per input. It should hold no more arrays than it needs:
     they stay alive until the backward pass has used them. It must not write to the gradient it gets, which others may have, too.
-
-    - `is_bf16`: what the precision bf16 does with the output, and its gradient: True, of a product, has them rounded, False, of
-      losses, softmax and sums, leaves them in float32; None has them rounded if one of the inputs is.
+    `is_bf16` says whether the precision bf16 rounds the output and its gradient: True of products, False of losses, softmax and
+    sums, None if it does so with one of the inputs.
     """
-    is_bf16 = keeps_bf16(inputs, output, is_bf16)
-    if is_bf16:
-        output = kept(output, inputs)
+    output, is_bf16 = kept(output, inputs, is_bf16)
     check_recorded(name, output)
     result = Tensor(output)
     result.is_bf16 = is_bf16
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True
-        result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape, is_bf16)
-        result.watched = True
+        result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
+        result.watched, result.node.is_bf16 = True, is_bf16
         for tensor in inputs:
             tensor.watched = True
     elif output.base is not None:  # it may look at an array that the tape has saved

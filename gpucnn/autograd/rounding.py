@@ -22,22 +22,22 @@ def product_gradient(gradient: Array) -> Array:
     return gradient if chosen_precision() == "bf16" else _rounded(gradient)
 
 
-def keeps_bf16(inputs: Sequence[Tensor], output: Array, is_bf16: bool | None) -> bool:
-    """Whether an operation's output is kept in bfloat16. See `record`."""
+def kept(output: Array, inputs: Sequence[Tensor], is_bf16: bool | None) -> tuple[Array, bool]:
+    """An operation's output as the precision keeps it, and whether that is rounded to bfloat16. See `record`.
+
+    It is rounded in place, as its backward function may have it, unless it looks at an input's array.
+    """
     if chosen_precision() != "bf16" or output.dtype != np.float32:
-        return False
-    return any(tensor.is_bf16 for tensor in inputs) if is_bf16 is None else is_bf16
-
-
-def kept(output: Array, inputs: Sequence[Tensor]) -> Array:
-    """An operation's output in bfloat16: rounded in place, as its backward function may have it, or copied from an input's array."""
+        return output, False
+    if not (any(tensor.is_bf16 for tensor in inputs) if is_bf16 is None else is_bf16):
+        return output, False
     check_precision("bf16", device_of(output).kind)
     if not isinstance(output, np.ndarray):  # NumPy has a scalar where an array is of no axes
-        return round_to("bf16", np.asarray(output))
+        return round_to("bf16", np.asarray(output)), True
     looks_at = [tensor for tensor in inputs if np.may_share_memory(output, tensor.array)]
     if looks_at:
-        return output if all(tensor.is_bf16 for tensor in looks_at) else round_to("bf16", output)
-    return round_to("bf16", output, out=output if output.flags.c_contiguous else None)
+        return output if all(tensor.is_bf16 for tensor in looks_at) else round_to("bf16", output), True
+    return round_to("bf16", output, out=output if output.flags.c_contiguous else None), True
 
 
 def _rounded(array: Array) -> Array:

@@ -84,17 +84,10 @@ class Node:
     backward: BackwardFunction | None
     hooks: Hooks | None
 
-    def __init__(
-        self,
-        name: str,
-        inputs: "Sequence[Node | None]",
-        backward: BackwardFunction,
-        shape: Shape = (),
-        is_bf16: bool = False,
-    ) -> None:
-        self.name, self.inputs, self.backward, self.shape, self.is_bf16 = name, inputs, backward, shape, is_bf16
+    def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()):
+        self.name, self.inputs, self.backward, self.shape = name, inputs, backward, shape
         self.owner, self.number = current_owner.get(), next(_numbers)
-        self.hooks, self.writes_before = None, log.count
+        self.hooks, self.writes_before, self.is_bf16 = None, log.count, False
 
     @property
     def label(self) -> str:

@@ -150,7 +150,9 @@ class Tensor:
     def origin(self) -> Node | None:
         """Where a gradient of this tensor goes: the operation that made it, its own `grad` if a leaf, or nowhere."""
         if self.node is None and self.requires_grad:
-            return Node(LEAF, (), self.add_gradient, is_bf16=self.is_bf16)
+            leaf = Node(LEAF, (), self.add_gradient)
+            leaf.is_bf16 = self.is_bf16
+            return leaf
         return self.node
 
     def add_gradient(self, gradient: Array) -> tuple[()]:
@@ -171,9 +173,8 @@ class Tensor:
         moved.is_bf16 = self.is_bf16
         if self.requires_grad and grad_enabled():
             moved.requires_grad = True
-            moved.node = Node(
-                "to", [self.origin()], lambda gradient: (to_device(gradient, here),), is_bf16=self.is_bf16
-            )
+            moved.node = Node("to", [self.origin()], lambda gradient: (to_device(gradient, here),))
+            moved.node.is_bf16 = self.is_bf16
         return moved
 
     def numpy(self) -> np.ndarray:

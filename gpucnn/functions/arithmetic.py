@@ -10,18 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.autograd import (
-    Operand,
-    Tensor,
-    as_float_tensor,
-    as_operands,
-    as_tensor,
-    check_float,
-    operation,
-    product_gradient,
-    product_operand,
-    record,
-)  # fmt: skip
+from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, as_tensor, check_float, operation, record
+from gpucnn.autograd.rounding import product_gradient, product_operand
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, check_activation, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError

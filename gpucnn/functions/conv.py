@@ -1,15 +1,7 @@
 """Two-dimensional convolution, which is cross-correlation, as in the chapter, and its transpose."""
 
-from gpucnn.autograd import (
-    Operand,
-    Tensor,
-    as_operands,
-    check_float,
-    operation,
-    product_gradient,
-    product_operand,
-    record,
-)
+from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
+from gpucnn.autograd.rounding import product_gradient, product_operand
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, check_activation
@@ -59,11 +51,7 @@ def conv2d(
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         images_gradient = empty_beside(gradient, image_shape) if needs_images else None
         found = kernel.Gradients(images_gradient, *_buffers(learning))
-        rounded = product_gradient(gradient)
-        if rounded is not gradient and found.bias is not None:  # which has a sum, and no product
-            kernel.conv2d_gradients(task, gradient, None, filters, kept_output, kernel.Gradients(bias=found.bias))
-        products = found if rounded is gradient else found._replace(bias=None)
-        kernel.conv2d_gradients(task, rounded, kept_images, filters, kept_output, products)
+        _fill(task, gradient, kept_images, filters, kept_output, found)
         return found[: 1 + len(learning)]  # two without a bias
 
     return record("conv2d", output, inputs, backward, is_bf16=True)
@@ -120,6 +108,18 @@ def conv_transpose2d(
         return (images_gradient, *own)
 
     return record("conv_transpose2d", output, inputs, backward, is_bf16=True)
+
+
+def _fill(
+    task: kernel.Convolution, gradient: Array, images: Array | None, filters: Array, output: Array | None,
+    found: kernel.Gradients,
+) -> None:  # fmt: skip
+    """`conv2d_gradients` in the precision: products of a rounded gradient, and the bias's sum of the gradient itself."""
+    rounded = product_gradient(gradient)
+    if rounded is not gradient and found.bias is not None:
+        kernel.conv2d_gradients(task, gradient, None, filters, output, kernel.Gradients(bias=found.bias))
+        found = found._replace(bias=None)
+    kernel.conv2d_gradients(task, rounded, images, filters, output, found)
 
 
 def _operands(owner: str, weight_axes: str, x: Operand, weight: Operand, bias: Operand | None) -> list[Tensor]:

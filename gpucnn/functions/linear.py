@@ -2,16 +2,8 @@
 
 import math
 
-from gpucnn.autograd import (
-    Operand,
-    Tensor,
-    as_operands,
-    check_float,
-    operation,
-    product_gradient,
-    product_operand,
-    record,
-)
+from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
+from gpucnn.autograd.rounding import product_gradient, product_operand
 from gpucnn.backend import Array
 from gpucnn.checks import check_activation
 from gpucnn.errors import ShapeError

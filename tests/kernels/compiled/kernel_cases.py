@@ -568,17 +568,17 @@ def row_sums(rng: np.random.Generator, machine: Any) -> Case:
 
 def rounded(rng: np.random.Generator, machine: Any) -> Case:
     """To 8 or 11 significant bits, which are all that an even number of 8 more bits has, and an odd one is halfway."""
-    name, bits = (("bf16", 8), ("tf32", 11))[number(rng, 0, 1)]
+    to_even, bits = ((True, 8), (False, 11))[number(rng, 0, 1)]
     values = rng.integers(-(2 ** (bits + 2)), 2 ** (bits + 2), number(rng, 1, 150)).astype(np.float64)
     mantissas, exponents = np.frexp(values * 2.0 ** rng.integers(-60, 60, values.size))
     whole = np.abs(mantissas) * 2.0**bits
-    nearest = np.rint(whole) if name == "bf16" else np.floor(whole + 0.5)
+    nearest = np.rint(whole) if to_even else np.floor(whole + 0.5)
     given = np.ldexp(mantissas, exponents)
     expected = np.ldexp(np.copysign(nearest, mantissas), exponents - bits)
     for odd in (np.nan, np.inf):
         given[place := rng.random(values.size) < 0.1] = expected[place] = odd
     return Case(
-        rounding_loops.round_loop(name),
+        rounding_loops.round_loop(24 - bits, to_even),
         machine,
         values.size,
         ragged(rng, values.size),
