@@ -158,8 +158,12 @@ def test_views_are_rounded_apart_from_what_they_look_at() -> None:
         assert np.may_share_memory(product.reshape(16).data, product.data), "nothing is copied that is rounded"
         probabilities = F.softmax(product)
         mixed = F.concatenate([probabilities, product])
+        images = Tensor(X)
+        found = autograd.record("images, beside a product", X[:2], [images, product], lambda gradient: (None, None))
     assert not is_bf16(probabilities.data)
     assert is_bf16(mixed.data)
+    assert is_bf16(found.data)
+    assert not is_bf16(X), "an input is not written to"
 
 
 class Table(autograd.Function):
@@ -188,18 +192,20 @@ def test_a_block_computed_again_gives_the_same_bits() -> None:
     found = []
     for checkpoint in (False, True):
         block: layers.Layer = layers.Sequential(
-            layers.Conv2d(2, 3, 3, padding=1), layers.BatchNorm2d(3), layers.GELU(), layers.Conv2d(3, 2, 3, padding=1), seed=1
+            layers.GELU(), layers.Conv2d(2, 3, 3, padding=1), layers.BatchNorm2d(3), layers.GELU(), layers.Conv2d(3, 2, 3, padding=1), seed=1
         )  # fmt: skip
         first, last = layers.Conv2d(1, 2, 3), layers.Linear(32, 3)
-        first.seed, last.seed = 2, 3
-        [one.data for one in block.parameters()]  # drawn now, as a path within another layer would give others
-        inner = layers.Checkpoint(block) if checkpoint else block
+        own = [*first.parameters(), *block.parameters(), *last.parameters()]
+        for one in own:
+            one.seed = 1
+            assert one.data.size, "drawn now, as a path within another layer would give others"
+        wrap = layers.Checkpoint if checkpoint else lambda layer: layer
+        outer, inner = wrap(first), wrap(block)
         images = np.random.default_rng(3).standard_normal((5, 1, 6, 6)).astype(np.float32)
         with precision("bf16"):
-            maps = first(images)
+            maps = F.sigmoid(outer(images))
             loss = F.cross_entropy(last(F.flatten(inner(maps) + maps)), np.arange(5) % 3)
         loss.backward()  # in float32 now, but what is computed again is not
-        own = [*first.parameters(), *block.parameters(), *last.parameters()]
         found.append([loss.data.tobytes(), *(one.grad.tobytes() for one in own if one.grad is not None)])
     assert len(found[0]) == 11
     assert found[0] == found[1]
