@@ -45,8 +45,8 @@ def record(
     `is_bf16` says whether the precision bf16 rounds the output and its gradient: True of products, False of losses, softmax and
     sums, None if it does so with one of the inputs.
     """
-    output, is_bf16 = kept(output, inputs, is_bf16)
     check_recorded(name, output)
+    output, is_bf16 = kept(output, inputs, is_bf16)
     result = Tensor(output)
     result.is_bf16 = is_bf16
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
