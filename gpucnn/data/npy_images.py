@@ -57,8 +57,11 @@ class NpyImages(ImageFolder):
         self.folder = folder.files[0].parent
         self._arrays = [_ImageArray.of(path) for path in folder.files]
         self._starts = np.cumsum([0, *(array.shape[0] for array in self._arrays)])
-        labels = np.concatenate([_labels(array) for array in self._arrays])
-        self.class_names, numbers = _numbered(labels, self._arrays[0].path, class_names)
+        if folder.are_labelled:
+            labels = np.concatenate([_labels(array) for array in self._arrays])
+            self.class_names, numbers = _numbered(labels, self._arrays[0].path, class_names)
+        else:
+            self.class_names, numbers = ("",), np.zeros(self._starts[-1], np.int64)
         paths = [array.path / f"{place}.npy" for array in self._arrays for place in range(array.shape[0])]
         skip = set(folder.skip)
         self._kept = np.array([place for place, path in enumerate(paths) if path not in skip], np.int64)

@@ -59,10 +59,13 @@ class ParquetImages(ImageFolder):
             folder = Shards([path for paths in find_shards(place, SUFFIX).values() for path in paths])
             if not folder.files:
                 raise DataError(f"{place}: no {SUFFIX} files in it; give the folder that holds them")
-        tables = [ParquetTable(path) for path in folder.files]
+        tables = [ParquetTable(path, folder.are_labelled) for path in folder.files]
         self.folder, self._images = folder.files[0].parent, _KeptImages(tables)
         self.left_out: Counter[str] = Counter()
-        self.class_names, labels = _labels(tables, class_names)
+        if folder.are_labelled:
+            self.class_names, labels = _labels(tables, class_names)
+        else:
+            self.class_names, labels = ("",), np.zeros(sum(map(len, tables)), np.int64)
         paths = [table.path / f"row {row}" for table in tables for row in range(len(table))]
         skip = set(folder.skip)
         self._rows = np.array([place for place, path in enumerate(paths) if path not in skip], np.int64)

@@ -18,6 +18,8 @@ class Shards(NamedTuple):
     files: Sequence[Path]
     skip: Collection[Path] = ()
     """Images that are passed over, as if they were not there, each by file and place within it."""
+    are_labelled: bool = True
+    """False for images that are looked at whatever they are of: all of one class, without a name, and no label is read."""
 
 
 def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:

@@ -54,9 +54,12 @@ class TarShards(ImageFolder):
         self.folder = folder.files[0].parent
         with TimedCalls() as timed:
             self._tars = [open_tar(path, timed) for path in folder.files]
-            written = _written_names(self.folder, timed)
+            written = _written_names(self.folder, timed) if folder.are_labelled else ()
         skip = set(folder.skip)
-        by_class = _by_class(self.folder, self._tars, written, class_names)
+        if folder.are_labelled:
+            by_class = _by_class(self.folder, self._tars, written, class_names)
+        else:
+            by_class = {"": [((), number, image) for number, tar in enumerate(self._tars) for image in tar.images]}
         kept = {
             name: [(tar, image) for _, tar, image in sorted(inside) if self._path(tar, image) not in skip]
             for name, inside in by_class.items()
