@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.npy_images import IMAGES, NpyImages, labels_beside
+from gpucnn.data.packed_parts import divided, packed_parts
 from gpucnn.data.parquet_images import ParquetImages
-from gpucnn.data.shard_files import divided, find_shards
 from gpucnn.data.tar_file import COMPRESSED_NAMES, check_not_compressed, compressed_text
-from gpucnn.data.tar_shards import TarShards
+from gpucnn.data.tar_images import TarImages
 from gpucnn.errors import DataError
 from gpucnn.text import counted, names_text
 
-KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarShards, IMAGES: NpyImages}
-"""What reads files, by how their names end: made of `Shards`."""
+KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarImages, IMAGES: NpyImages}
+"""What reads files, by how their names end: made of `PackedFiles`."""
 
 
 class Packed(NamedTuple):
@@ -30,7 +30,7 @@ class Packed(NamedTuple):
 
 def find_packed(folder: Path) -> Packed | None:
     """What is in `folder`; None if it has no such files. DataError if it has several kinds, a part twice, or compressed tars."""
-    found = {suffix: shards for suffix in KINDS if (shards := find_shards(folder, suffix))}
+    found = {suffix: parts for suffix in KINDS if (parts := packed_parts(folder, suffix))}
     if not any(labels_beside(path).exists() for paths in found.get(IMAGES, {}).values() for path in paths):
         found.pop(IMAGES, None)  # an image that is called so
     if not found:
@@ -40,12 +40,12 @@ def find_packed(folder: Path) -> Packed | None:
         _check_none_compressed(folder)
     if len(found) > 1:
         raise DataError(f"{folder}: has {names_text(list(found))} files; keep one kind of them there")
-    ((suffix, shards),) = found.items()
-    train, test, validation = divided(shards)
+    ((suffix, parts),) = found.items()
+    train, test, validation = divided(parts)
     read = {*train, *test, *validation}
-    unread = [path.name for paths in shards.values() for path in paths if path not in read]
+    unread = [path.name for paths in parts.values() for path in paths if path not in read]
     notes = [f"not read: {counted(len(unread), 'file')} of no part, {names_text(unread, 3)}"] if unread else []
-    if test and not shards.get("test"):
+    if test and not parts.get("test"):
         notes.append("there is no test part: the validation images are what is tested with")
     return Packed(KINDS[suffix], train, test, validation, tuple(notes))
 
@@ -53,5 +53,5 @@ def find_packed(folder: Path) -> Packed | None:
 def _check_none_compressed(folder: Path) -> None:
     """DataError for a compressed tar among others: its images would be missing without a word."""
     for end, program in COMPRESSED_NAMES.items():
-        for paths in find_shards(folder, end).values():
+        for paths in packed_parts(folder, end).values():
             raise DataError(compressed_text(paths[0], program))

@@ -301,7 +301,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto", "skip": []}, lambda splits: splits),
     "data.inspect": (data.inspect, lambda: {"place": "nowhere", "told": None, "pixels": None}, str),
     "data.pack": (data.pack, lambda: {"folder": "nowhere", "to": "nowhere else", "size": 1, "seed": 0}, len),
-    "data.WindowShuffle": (data.WindowShuffle, lambda: {"shards": 2}, lambda shuffle: shuffle.order(np.arange(5), 0, 0)),
+    "data.WindowShuffle": (data.WindowShuffle, lambda: {"files": 2}, lambda shuffle: shuffle.order(np.arange(5), 0, 0)),
     "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),
     "data.ImageFolder": (data.ImageFolder, lambda: {
         "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8,
