@@ -25,7 +25,8 @@ from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import LAST
 from gpucnn.runs.network import is_onnx
-from gpucnn.runs.prepare import PreparedRun, resolve
+from gpucnn.runs.prepare import resolve
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.runs.seeds import FREE, check_place, check_seeds, finished_accuracy, folder_of_seed, spread
 from gpucnn.runs.value_kind import SEED
