@@ -9,7 +9,7 @@ from typing import Any
 from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError
 from gpucnn.runs.choices import Classifier
-from gpucnn.runs.folder import WEIGHTS
+from gpucnn.runs.kept_weights import WEIGHTS
 from gpucnn.runs.value_kind import COUNT, POSITIVE, Kind, Name
 
 LARGEST_SIZE = 4096

@@ -14,7 +14,8 @@ from gpucnn.cli.result_file import check_writable, finite, write_json, write_tex
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import GpucnnError
-from gpucnn.runs.folder import BEST, load_run
+from gpucnn.runs.kept_weights import BEST
+from gpucnn.runs.load import load_run
 from gpucnn.runs.trained_run import Seen, Shown, TrainedRun
 from gpucnn.text import printed
 from gpucnn.text_table import columns, padded

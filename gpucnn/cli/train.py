@@ -23,7 +23,7 @@ from gpucnn.data import ImageFolder
 from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
-from gpucnn.runs.folder import LAST
+from gpucnn.runs.kept_weights import LAST
 from gpucnn.runs.network import is_onnx
 from gpucnn.runs.prepare import resolve
 from gpucnn.runs.prepared_run import PreparedRun

@@ -16,8 +16,9 @@ from gpucnn.layers import Layer
 from gpucnn.runs.choices import LOGS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
-from gpucnn.runs.folder import LAST, RunFolder
+from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import ENTRY, ImageList
+from gpucnn.runs.kept_weights import LAST
 from gpucnn.runs.network import OnnxCopy
 from gpucnn.runs.writers import CheckpointWriter, RunRecorder, Stopping
 from gpucnn.text import counted
