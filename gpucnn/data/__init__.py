@@ -22,8 +22,8 @@ from gpucnn.data.cifar import read_cifar10 as read_cifar10
 from gpucnn.data.dataset import Batch as Batch
 from gpucnn.data.dataset import Dataset as Dataset
 from gpucnn.data.idx import read_idx as read_idx
-from gpucnn.data.image_file import read_image as read_image
 from gpucnn.data.image_folder import ImageFolder as ImageFolder
+from gpucnn.data.image_reader import read_image as read_image
 from gpucnn.data.inspection import InspectedImage as InspectedImage
 from gpucnn.data.inspection import Inspection as Inspection
 from gpucnn.data.inspection import inspect as inspect
