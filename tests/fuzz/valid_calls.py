@@ -344,6 +344,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "layers.Residual": (layers.Residual, lambda: {"block": layers.ReLU(), "shortcut": None}, str),
     "layers.Branches": (lambda layer: layers.Branches(layer), lambda: {"layer": layers.ReLU()}, str),
     "layers.Checkpoint": (layers.Checkpoint, lambda: {"block": layers.ReLU()}, str),
+    "layers.MeanOfViews": (layers.MeanOfViews, lambda: {"model": layers.ReLU(), "views": "mirror"}, str),
     "layers.LayerList": (lambda layer: layers.LayerList(layer), lambda: {"layer": layers.ReLU()}, str),
     "layers.LayerDict": (layers.LayerDict, lambda: {"layers": {"a": layers.ReLU()}}, str),
     "layers.ParameterList": (lambda parameter: layers.ParameterList(parameter), lambda: {"parameter": [ROWS]}, str),
