@@ -23,9 +23,10 @@ from gpucnn.data import ImageFolder
 from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
-from gpucnn.runs.folder import LAST
+from gpucnn.runs.kept_weights import LAST
 from gpucnn.runs.network import is_onnx
-from gpucnn.runs.prepare import PreparedRun, resolve
+from gpucnn.runs.prepare import resolve
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.runs.seeds import FREE, check_place, check_seeds, finished_accuracy, folder_of_seed, spread
 from gpucnn.runs.value_kind import SEED

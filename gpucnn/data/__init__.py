@@ -3,6 +3,7 @@
 from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.data.array_dataset import ArrayDataset as ArrayDataset
+from gpucnn.data.augment import AlternatingFlip as AlternatingFlip
 from gpucnn.data.augment import ColorJitter as ColorJitter
 from gpucnn.data.augment import Compose as Compose
 from gpucnn.data.augment import CutMix as CutMix

@@ -18,7 +18,7 @@ from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
 from gpucnn.data.pieces import Pieces, shard_sizes
 from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
-from gpucnn.data.window_shuffle import WindowShuffle, shard_of_each
+from gpucnn.data.window_shuffle import WindowShuffle, file_of_each
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
 from gpucnn.text import counted, value_text
@@ -112,7 +112,7 @@ class DataLoader:
         if isinstance(self.shuffle, WindowShuffle):
             if weights is not None:
                 _check_apart("weights", {"shuffle by windows": True})
-            self._shard_of = shard_of_each(self.dataset)
+            self._file_of = file_of_each(self.dataset)
         if len(self) == 0:
             if self.batch_sampler is not None:
                 raise ArgumentError("DataLoader: batch_sampler gives no batch")
@@ -283,7 +283,7 @@ class DataLoader:
             return self._drawn_order(drawn)
         count = len(self.dataset)
         if isinstance(self.shuffle, WindowShuffle):
-            samples = self.shuffle.order(self._shard_of, self.seed, epoch)
+            samples = self.shuffle.order(self._file_of, self.seed, epoch)
         else:
             samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
         return _Order(samples, samples)

@@ -15,16 +15,16 @@ from gpucnn.data.file_stamp import FileStamp, stamp
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_listing import Entry, Listing, entries, list_images
 from gpucnn.data.npy_images import IMAGES, LABELS, NpyImages, labels_beside
+from gpucnn.data.packed_parts import PackedFiles, divided, packed_parts
 from gpucnn.data.parquet_images import ParquetImages
-from gpucnn.data.shard_files import Shards, divided, find_shards
-from gpucnn.data.tar_file import COMPRESSED_NAMES, check_not_compressed, compressed_text
-from gpucnn.data.tar_shards import TarShards
+from gpucnn.data.tar_format import COMPRESSED_NAMES, compressed_text
+from gpucnn.data.tar_images import TarImages
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls, read_regular
 from gpucnn.text import counted, names_text
 
-KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarShards, IMAGES: NpyImages}
-"""What reads files, by how their names end: made of `Shards`."""
+KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarImages, IMAGES: NpyImages}
+"""What reads files, by how their names end: made of `PackedFiles`."""
 
 MOST_OPEN = 2
 """Files that are kept open for images asked for one by one: of Parquet, some of their images are in memory."""
@@ -47,10 +47,10 @@ def find_packed(folder: Path) -> Packed | None:
     if found is None:
         _check_labelled(folder)
         return None
-    suffix, shards = found
-    train, test, validation = divided(shards)
+    suffix, by_part = found
+    train, test, validation = divided(by_part)
     read = {*train, *test, *validation}
-    unread = [path.name for paths in shards.values() for path in paths if path not in read]
+    unread = [path.name for paths in by_part.values() for path in paths if path not in read]
     notes = [f"not read: {counted(len(unread), 'file')} of no part, {names_text(unread, 3)}"] if unread else []
     looked_into = {path.parent for path in read}
     beside = [
@@ -60,7 +60,7 @@ def find_packed(folder: Path) -> Packed | None:
     ]
     if beside:
         notes.append(f"not read: {names_text(beside, 3)}, beside the {suffix} files")
-    if test and not shards.get("test"):
+    if test and not by_part.get("test"):
         notes.append("there is no test part: the validation images are what is tested with")
     return Packed(KINDS[suffix], train, test, validation, tuple(notes))
 
@@ -75,8 +75,8 @@ def list_packed_images(folder: Path, timed: TimedCalls) -> Listing:
         return found
     if (packed := _files_in(folder)) is None:
         return found
-    suffix, shards = packed
-    parts = [KINDS[suffix](Shards(files, are_labelled=False), 1) for files in shards.values()]
+    suffix, by_part = packed
+    parts = [KINDS[suffix](PackedFiles(files, are_labelled=False), 1) for files in by_part.values()]
     left_out = sum((part.left_out for part in parts), Counter[str]())
     return Listing([path for part in parts for path in part.paths], left_out, {}, [])
 
@@ -100,24 +100,34 @@ def read_file_or_stored(path: Path) -> bytes:
 @functools.lru_cache(MOST_OPEN)
 def _opened(suffix: str, file: Path, known: FileStamp) -> tuple[ImageFolder, dict[Path, int]]:
     """The images in a file that has this stamp, and the place of each."""
-    images = KINDS[suffix](Shards([file], are_labelled=False), 1)
+    images = KINDS[suffix](PackedFiles([file], are_labelled=False), 1)
     return images, {path: place for place, path in enumerate(images.paths)}
 
 
 def _files_in(folder: Path) -> tuple[str, dict[str, list[Path]]] | None:
     """How the names of a folder's large files end, and the files of each part; None if there are none."""
-    found = {suffix: shards for suffix in KINDS if (shards := find_shards(folder, suffix))}
+    found = {suffix: by_part for suffix in KINDS if (by_part := packed_parts(folder, suffix))}
     if not any(labels_beside(path).exists() for paths in found.get(IMAGES, {}).values() for path in paths):
         found.pop(IMAGES, None)  # an image that is called so
     if not found:
-        check_not_compressed(folder)
+        _check_not_compressed(folder)
         return None
     if ".tar" in found:
         _check_none_compressed(folder)
     if len(found) > 1:
         raise DataError(f"{folder}: has {names_text(list(found))} files; keep one kind of them there")
-    ((suffix, shards),) = found.items()
-    return suffix, shards
+    ((suffix, parts),) = found.items()
+    return suffix, parts
+
+
+def _check_not_compressed(folder: Path) -> None:
+    """DataError if there are compressed tars in `folder`, and no folders."""
+    inside = _entries(folder)
+    if not any(entry.is_folder for entry in inside):
+        for entry in inside:
+            for end, program in COMPRESSED_NAMES.items():
+                if entry.kind == "file" and entry.name.lower().endswith(end):
+                    raise DataError(compressed_text(entry.path, program))
 
 
 def _is_array(path: Path) -> bool:
@@ -146,5 +156,5 @@ def _check_labelled(folder: Path) -> None:
 def _check_none_compressed(folder: Path) -> None:
     """DataError for a compressed tar among others: its images would be missing without a word."""
     for end, program in COMPRESSED_NAMES.items():
-        for paths in find_shards(folder, end).values():
+        for paths in packed_parts(folder, end).values():
             raise DataError(compressed_text(paths[0], program))

@@ -21,7 +21,7 @@ from gpucnn.data.jpeg_decoders import PILLOW
 from gpucnn.data.packed import list_packed_images
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.html_fragments import Html, escaped, text_instead, titled
-from gpucnn.layers import Layer
+from gpucnn.layers import Layer, MeanOfViews
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text, value_text
@@ -93,6 +93,11 @@ class TrainedRun:
     ) -> None:
         self.model, self.preprocess, self.class_names = model, preprocess, tuple(class_names)
         self.config, self.weights = config, weights
+
+    def look_at(self, views: str | None) -> None:
+        """Have the model answer with the mean over several `views` of an image, see `layers.MeanOfViews`; None changes nothing."""
+        if views is not None:
+            self.model = MeanOfViews(self.model, views).eval()
 
     @overload
     def predict(self, images: bytes | bytearray | memoryview, top: int = 5, *, invert: bool = False) -> Answers: ...

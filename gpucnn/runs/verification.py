@@ -23,7 +23,8 @@ from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.files.checkpoint_file import Checkpoint
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
-from gpucnn.runs.prepare import PreparedRun, prepare
+from gpucnn.runs.prepare import prepare
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.runs.resume import resume
 from gpucnn.runs.writers import NOTHING_SAVED
 from gpucnn.text import shape_text

@@ -162,7 +162,7 @@ TABLE: list[tuple[str, int, str]] = [
     ("train --optimizer sgd:momentun=0.5", 2, "gpucnn train: argument --optimizer: unknown setting of sgd 'momentun', expected one of momentum, nesterov; did you mean momentum?"),
     ("train --optimizer sgd:momentum=1.5", 2, "gpucnn train: argument --optimizer: momentum must be a number from 0 to below 1, got 1.5"),
     ("train --augment shift", 2, "gpucnn train: argument --augment: shift needs max_shift; write shift:VALUE, or shift:max_shift=VALUE"),
-    ("train --augment flip shifft:2", 2, "gpucnn train: argument --augment: unknown name 'shifft', expected one of crop, shift, flip, rotate, affine, jitter, randaugment, cutout, erase; did you mean shift?"),
+    ("train --augment flip shifft:2", 2, "gpucnn train: argument --augment: unknown name 'shifft', expected one of crop, shift, flip, alternating_flip, rotate, affine, jitter, randaugment, cutout, erase; did you mean shift?"),
     ("train --augment cutout:0", 2, "gpucnn train: argument --augment: size must be an int >= 1, got 0"),
     ("train --schedule step_decay:2.5", 2, "gpucnn train: argument --schedule: step_decay: every: expected a whole number, got '2.5'"),
     ("train --schedule cosine:end=0.01", 1, "gpucnn train: schedule cosine:end=0.01: end, the last rate, must not be above peak=0.003, got 0.01"),

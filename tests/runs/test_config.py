@@ -150,7 +150,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"normalize": 1}, "normalize: expected true or false, got 1"),
     ({"normalize": "true"}, "normalize: expected true or false, got 'true'"),
     ({"augment": "flip"}, "augment: expected a list of augmentations, got 'flip'"),
-    ({"augment": ["flip", "none"]}, "augment: unknown name 'none', expected one of crop, shift, flip, rotate, affine, jitter, randaugment, cutout, erase"),
+    ({"augment": ["flip", "none"]}, "augment: unknown name 'none', expected one of crop, shift, flip, alternating_flip, rotate, affine, jitter, randaugment, cutout, erase"),
     ({"augment": [["flip"]]}, "augment: expected text such as \"name\" or \"name:setting=value\", got ['flip']"),
     ({"augment": ["shift:-1"]}, "augment: max_shift must be an int >= 0, got -1"),
     ({"augment": ["flip:1,1"]}, "augment: flip takes the settings p, got '1,1'"),

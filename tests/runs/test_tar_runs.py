@@ -42,7 +42,7 @@ def test_weights_are_those_of_the_folder(photos: Path, capsys: pytest.CaptureFix
         assert re.search(r"\d+ of its images are left out, as the run was trained on them", err)
         assert f"images in {place}" in out
     assert main(["predict", "b", "tars"]) == 0
-    assert capsys.readouterr().out.count("shard-00") == 24
+    assert capsys.readouterr().out.count("photos-00") == 24
 
 
 @pytest.mark.parametrize("shuffle", ["full", "window:2"])
@@ -71,7 +71,7 @@ def test_windows_change_the_order_alone(photos: Path) -> None:
     [
         ({"shuffle": "window:2"}, "shuffle is window:2, but digits is in no tars; leave it out, or choose data folder"),
         ({"shuffle": "window:2", "data": "folder", "balance": True}, "shuffle is window:2, but with balance images are drawn from all tars; leave one of them out"),
-        ({"shuffle": "window"}, "shuffle: window needs shards"),
+        ({"shuffle": "window"}, "shuffle: window needs files"),
         ({"shuffle": "window:0"}, "shuffle: .*must be an int >= 1, got 0"),
         ({"shuffle": "none"}, "shuffle: unknown name 'none', expected one of full, window"),
     ],
