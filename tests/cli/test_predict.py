@@ -149,7 +149,7 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(
 
 
 def pack(images: Path, folder: Path, kind: str) -> list[str]:
-    """Write digits into a large file, without labels that are any, and give the paths of them there."""
+    """Write digits into a packed file, without labels that are any, and give the paths of them there."""
     files = sorted(images.iterdir())
     folder.mkdir()
     if kind == "tar":
@@ -169,7 +169,7 @@ def pack(images: Path, folder: Path, kind: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["tar", "parquet", "npy"])
-def test_images_in_a_large_file_are_those_of_the_files(
+def test_images_in_a_packed_file_are_those_of_the_files(
     kind: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for index in range(5):
@@ -190,6 +190,14 @@ def test_images_in_a_large_file_are_those_of_the_files(
     if kind != "npy":
         what = "it is a tar" if kind == "tar" else "it is a Parquet file"
         assert second.endswith(f"; {what}; give the folder that it is in")
+
+
+def test_a_tar_that_is_written_anew_is_read_anew(run: Path, tmp_path: Path) -> None:
+    trained, place = gpucnn.load(run), tmp_path / "a.tar"
+    for index in (1, 2):
+        file = save_digit(tmp_path / f"{index}.png", index)
+        place.write_bytes(tar({"x.png": file.read_bytes(), "y.png": b"x" * index}))
+        assert trained.predict(place / "x.png") == trained.predict(file)
 
 
 def test_a_damaged_tar_is_named_and_the_rest_goes_on(
