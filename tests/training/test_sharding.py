@@ -18,6 +18,7 @@ from gpucnn.data.pieces import shard_sizes
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.functions.dropout import part_of_batch
 from gpucnn.training import Callback, Trainer
+from gpucnn.training.shard_payload import ShardPayload, Sums
 from gpucnn.training.sharded_step import PASSES_ALONE
 from gpucnn.training.sharding import Sharding
 from tests.backend.thread_group import on_ranks
@@ -195,6 +196,19 @@ def test_scores_of_an_epoch_are_those_of_whole_batches() -> None:
         rows.append(one.fit(1)[0])
     assert rows[0]["train_accuracy"] == rows[1]["train_accuracy"]
     assert rows[1]["train_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-5)
+
+
+def test_counts_are_whole_numbers_however_many_positions_there_are() -> None:
+    """float32 has every second one alone from 2^24 on; a step has to have so many for that: it is told of them."""
+    sharding = Sharding(3)
+    one = trainer(shards=3, model=plain_conv(), graph=False)
+    payload = ShardPayload(sharding, one.model, one.optimizer)
+    payload.lay_out(one.model, one.optimizer)
+    given = [Sums(1.5, 2**24 + 1, 2**25 + 1, 0, 1), Sums(0.5, 4095, 4097, 1, 1), Sums(0.25, 2**30 + 3, 2**31 + 5, 0, 0)]
+    for shard, sums in enumerate(given):
+        payload.begin(shard, 1)
+        payload.write(sums)
+    assert payload.read(3) == tuple(map(sum, zip(*given, strict=True)))
 
 
 @pytest.mark.parametrize("size", [1, 3])
