@@ -263,6 +263,30 @@ def test_what_stays_as_it_is_keeps_its_bits_and_what_counts_counts_once() -> Non
         assert one.model.ready.array.dtype == bool
 
 
+class Counting(layers.Layer):
+    def __init__(self) -> None:
+        self.seen = layers.Buffer(np.array(7, np.int64))
+        self.head = layers.Linear(16, 3)
+
+    def forward(self, x: Any) -> Tensor:
+        if self.training:
+            self.seen.data = self.seen.array + 1
+        return self.head(F.flatten(x))
+
+
+def test_a_buffer_that_gets_another_array_in_each_pass_counts_where_steps_are_recorded(backend: Backend) -> None:
+    """Shards of one size come one after the other, so that the third of them could be recorded; a replay would not count."""
+    with backend.active():
+        one = trainer(
+            shards=4, device=backend.device_name, model=Counting(), loader={"batch_size": 20, "drop_last": True}
+        )
+        one.fit(3)
+        assert to_host(one.model.seen.array) == 10  # type: ignore[union-attr]
+    records = backend.name in ("jit", "emulated", "cupy")
+    told = "not recorded: seen gets another array in a forward pass, which a replay would not give it; write into the one that"
+    assert any(told in note for note in one.notes) is records
+
+
 @pytest.mark.parametrize("kind", ["dropout", "dropout2d", "stochastic_depth"])
 def test_masks_of_parts_are_parts_of_the_mask(kind: str, backend: Backend) -> None:
     """Whatever the place of a part in a block of eight words; there, and on the way back."""
