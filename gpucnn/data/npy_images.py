@@ -52,8 +52,11 @@ class NpyImages(ImageFolder):
         self.folder = packed.folder
         self._arrays = [_ImageArray.of(path) for path in packed.files]
         self._starts = np.cumsum([0, *(array.shape[0] for array in self._arrays)])
-        labels = np.concatenate([_labels(array) for array in self._arrays])
-        self.class_names, numbers = _numbered(labels, self._arrays[0].path, class_names)
+        if packed.are_labelled:
+            labels = np.concatenate([_labels(array) for array in self._arrays])
+            self.class_names, numbers = _numbered(labels, self._arrays[0].path, class_names)
+        else:
+            self.class_names, numbers = ("",), np.zeros(self._starts[-1], np.int64)
         paths = [array.path / f"{place}.npy" for array in self._arrays for place in range(array.shape[0])]
         self._kept = packed.kept(paths)
         self.labels, self.paths = numbers[self._kept], tuple(paths[place] for place in self._kept)

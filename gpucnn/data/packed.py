@@ -1,23 +1,33 @@
 """Images packed into a few large files: which kind of files a folder has, and what reads them."""
 
+import errno
+import functools
+import os
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from gpucnn.data.file_stamp import FileStamp, stamp
 from gpucnn.data.image_folder import ImageFolder
-from gpucnn.data.image_listing import entries
-from gpucnn.data.npy_images import IMAGES, NpyImages, labels_beside
-from gpucnn.data.packed_parts import divided, packed_parts
+from gpucnn.data.image_listing import Listing, entries, list_images
+from gpucnn.data.npy_images import IMAGES, LABELS, NpyImages, labels_beside
+from gpucnn.data.packed_parts import PackedFiles, divided, packed_parts
 from gpucnn.data.parquet_images import ParquetImages
 from gpucnn.data.tar_format import COMPRESSED_NAMES, compressed_text
 from gpucnn.data.tar_images import TarImages
 from gpucnn.errors import DataError
-from gpucnn.regular_file import TimedCalls
+from gpucnn.regular_file import TimedCalls, read_regular
 from gpucnn.text import counted, names_text
 
 KINDS: dict[str, type[ImageFolder]] = {".parquet": ParquetImages, ".tar": TarImages, IMAGES: NpyImages}
 """What reads files, by how their names end: made of `PackedFiles`."""
+
+MOST_OPEN = 2
+"""Files that are kept open for images asked for one by one: of Parquet, some of their images are in memory."""
 
 
 class Packed(NamedTuple):
@@ -33,7 +43,61 @@ class Packed(NamedTuple):
 
 def find_packed(folder: Path) -> Packed | None:
     """What is in `folder`; None if it has no such files. DataError if it has several kinds, a part twice, or compressed tars."""
-    found = {suffix: parts for suffix in KINDS if (parts := packed_parts(folder, suffix))}
+    found = _files_in(folder)
+    if found is None:
+        return None
+    suffix, by_part = found
+    train, test, validation = divided(by_part)
+    read = {*train, *test, *validation}
+    unread = [path.name for paths in by_part.values() for path in paths if path not in read]
+    notes = [f"not read: {counted(len(unread), 'file')} of no part, {names_text(unread, 3)}"] if unread else []
+    if test and not by_part.get("test"):
+        notes.append("there is no test part: the validation images are what is tested with")
+    return Packed(KINDS[suffix], train, test, validation, tuple(notes))
+
+
+def list_packed_images(folder: Path, timed: TimedCalls) -> Listing:
+    """The images in `folder` and below, as `list_images` finds them; where there are none, those in its large files, whatever they are of.
+
+    Their paths go on into the files. Raises what `list_images` and `find_packed` do.
+    """
+    found = list_images(folder, timed)
+    if found.problems or not all(path.name.lower().endswith((IMAGES, LABELS)) for path in found.images):
+        return found
+    if (packed := _files_in(folder)) is None:
+        return found
+    suffix, by_part = packed
+    parts = [KINDS[suffix](PackedFiles(files, are_labelled=False), 1) for files in by_part.values()]
+    left_out = sum((part.left_out for part in parts), Counter[str]())
+    return Listing([path for part in parts for path in part.paths], left_out, {}, [])
+
+
+def read_file_or_stored(path: Path) -> bytes:
+    """The content of an image file, or of an image in a large file, into which its path goes on. Raises what `read_regular` does, or DataError."""
+    try:
+        return read_regular(path)
+    except NotADirectoryError:
+        for place in path.parents:
+            for suffix in KINDS:
+                if place.name.lower().endswith(suffix) and place.is_file():
+                    images, places = _opened(suffix, place, stamp(os.stat(place)))
+                    if path not in places:
+                        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+                    with closing(images.contents(np.array([places[path]]))) as contents:
+                        return next(contents)
+        raise
+
+
+@functools.lru_cache(MOST_OPEN)
+def _opened(suffix: str, file: Path, known: FileStamp) -> tuple[ImageFolder, dict[Path, int]]:
+    """The images in a file that has this stamp, and the place of each."""
+    images = KINDS[suffix](PackedFiles([file], are_labelled=False), 1)
+    return images, {path: place for place, path in enumerate(images.paths)}
+
+
+def _files_in(folder: Path) -> tuple[str, dict[str, list[Path]]] | None:
+    """How the names of a folder's large files end, and the files of each part; None if there are none."""
+    found = {suffix: by_part for suffix in KINDS if (by_part := packed_parts(folder, suffix))}
     if not any(labels_beside(path).exists() for paths in found.get(IMAGES, {}).values() for path in paths):
         found.pop(IMAGES, None)  # an image that is called so
     if not found:
@@ -44,13 +108,7 @@ def find_packed(folder: Path) -> Packed | None:
     if len(found) > 1:
         raise DataError(f"{folder}: has {names_text(list(found))} files; keep one kind of them there")
     ((suffix, parts),) = found.items()
-    train, test, validation = divided(parts)
-    read = {*train, *test, *validation}
-    unread = [path.name for paths in parts.values() for path in paths if path not in read]
-    notes = [f"not read: {counted(len(unread), 'file')} of no part, {names_text(unread, 3)}"] if unread else []
-    if test and not parts.get("test"):
-        notes.append("there is no test part: the validation images are what is tested with")
-    return Packed(KINDS[suffix], train, test, validation, tuple(notes))
+    return suffix, parts
 
 
 def _check_not_compressed(folder: Path) -> None:

@@ -21,6 +21,8 @@ class PackedFiles(NamedTuple):
     files: Sequence[Path]
     skip: Collection[Path] = ()
     """Images that are passed over, as if they were not there, each by file and place within it."""
+    are_labelled: bool = True
+    """False for images that are looked at whatever they are of: all of one class, without a name, and no label is read."""
 
     @classmethod
     def of(cls, folder: Any, suffix: str, lacking: str) -> "PackedFiles":

@@ -54,10 +54,13 @@ class ParquetImages(ImageFolder):
 
     def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
         packed = PackedFiles.of(folder, SUFFIX, f"no {SUFFIX} files in it; give the folder that holds them")
-        tables = [ParquetTable(path) for path in packed.files]
+        tables = [ParquetTable(path, packed.are_labelled) for path in packed.files]
         self.folder, self._images = packed.folder, _KeptImages(tables)
         self.left_out: Counter[str] = Counter()
-        self.class_names, labels = _labels(tables, class_names)
+        if packed.are_labelled:
+            self.class_names, labels = _labels(tables, class_names)
+        else:
+            self.class_names, labels = ("",), np.zeros(sum(map(len, tables)), np.int64)
         paths = [table.path / f"row {row}" for table in tables for row in range(len(table))]
         self._rows = packed.kept(paths)
         self.labels, self.paths = labels[self._rows], tuple(paths[row] for row in self._rows)

@@ -9,11 +9,10 @@ from typing import BinaryIO
 
 from gpucnn.data.file_stamp import stamp
 from gpucnn.data.fork_lock import fork_lock
-from gpucnn.data.image_listing import cannot_be_listed, entries
 from gpucnn.data.tar_format import DAMAGED, named
 from gpucnn.data.tar_index import index_of
 from gpucnn.errors import DataError
-from gpucnn.regular_file import TimedCalls, open_regular, read_regular
+from gpucnn.regular_file import TimedCalls, open_regular
 
 SUFFIX = ".tar"
 MOST_OPEN = 256
@@ -116,28 +115,6 @@ def open_tar(path: Path, timed: TimedCalls) -> TarFile:
     """The tar at `path`, looked at anew if it has changed."""
     _handles.forget(str(path))
     return TarFile(path, timed)
-
-
-def images_in_tars(folder: Path, timed: TimedCalls) -> list[Path]:
-    """The images in the tars that are in `folder`, with labels or without: paths that go on into the tars. DataError for a damaged tar."""
-    try:
-        inside = entries(folder, timed)
-    except OSError as error:
-        raise cannot_be_listed(folder, error) from None
-    tars = [entry.path for entry in inside if entry.kind == "file" and not entry.name.startswith(".")]
-    return [path / name for path in tars if path.suffix.lower() == SUFFIX for name in open_tar(path, timed).images]
-
-
-def read_file_or_member(path: Path) -> bytes:
-    """The content of an image file, or of an image in a tar, whose path goes on into it. Raises what `read_regular` does, or DataError."""
-    try:
-        return read_regular(path)
-    except NotADirectoryError:
-        for place in path.parents:
-            if place.suffix.lower() == SUFFIX and place.is_file():
-                with TimedCalls() as timed:
-                    return TarFile(place, timed).read(path.relative_to(place).as_posix())
-        raise
 
 
 @contextmanager

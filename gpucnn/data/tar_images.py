@@ -49,9 +49,12 @@ class TarImages(ImageFolder):
         self.folder = packed.folder
         with TimedCalls() as timed:
             self._tars = [open_tar(path, timed) for path in packed.files]
-            written = _written_names(self.folder, timed)
+            written = _written_names(self.folder, timed) if packed.are_labelled else ()
         skip = set(packed.skip)
-        by_class = _by_class(self.folder, self._tars, written, class_names)
+        if packed.are_labelled:
+            by_class = _by_class(self.folder, self._tars, written, class_names)
+        else:
+            by_class = {"": [((), number, image) for number, tar in enumerate(self._tars) for image in tar.images]}
         kept = {
             name: [(tar, image) for _, tar, image in sorted(inside) if self._path(tar, image) not in skip]
             for name, inside in by_class.items()

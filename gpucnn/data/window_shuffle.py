@@ -10,7 +10,7 @@ from gpucnn.data.dataset import Dataset
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError
-from gpucnn.text import call_text
+from gpucnn.text import call_text, quoted
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,11 +49,15 @@ def file_of_each(dataset: Dataset) -> np.ndarray:
     if isinstance(dataset, Subset):
         of_parent: np.ndarray = file_of_each(dataset.parent)[dataset.indices]
         return of_parent
-    files = [dataset.file_of(place) for place in range(len(dataset))] if isinstance(dataset, ImageFolder) else []
-    if not isinstance(dataset, ImageFolder) or files == list(dataset.paths):
+    if not isinstance(dataset, ImageFolder):
         raise ArgumentError(
-            f"shuffle is by windows of tars, but {dataset!r} is in none; leave it out, or write its images into tars with gpucnn "
-            f"data pack"
+            f"shuffle is by windows of tars, but the images of this {type(dataset).__name__} are in none; leave it out"
+        )
+    files = [dataset.file_of(place) for place in range(len(dataset))]
+    if files == list(dataset.paths):
+        raise ArgumentError(
+            f"shuffle is by windows of tars, but each image in {dataset.folder} has a file of its own; leave it out, or write them "
+            f"into tars: gpucnn data pack {quoted(dataset.folder)} --to DIR"
         )
     numbers = {file: number for number, file in enumerate(sorted(set(files)))}
     return np.array([numbers[file] for file in files], np.int64)

@@ -96,7 +96,7 @@ def test_a_tar_beside_class_folders_is_the_archive_that_they_came_in(tmp_path: P
     write(photos, {"photos.tar": {"cat/1.png": picture(1), "dog/1.png": picture(2)}})
     splits = data.load(photos, image_size=6)
     assert splits.class_names == ("dark", "light")
-    assert splits.notes == ("left out: 1 .tar (unpack them)",)
+    assert splits.notes == ("left out: 1 .tar (read only in a folder of their own)",)
 
 
 def test_it_is_looked_at_before_training(tmp_path: Path) -> None:

@@ -71,11 +71,13 @@ def test_what_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match="WindowShuffle: files must be an int >= 1, got"):
             WindowShuffle(files)  # type: ignore[arg-type]
     photos = data.ImageFolder(write_two_classes(tmp_path / "photos", 2, 6), 6)
-    for images in (photos, data.load("digits").train):
-        with pytest.raises(
-            ArgumentError, match="shuffle is by windows of tars, but .* is in none; leave it out, or write its images"
-        ):
+    for images, message in (
+        (photos, f"each image in {photos.folder} has a file of its own; leave it out, or write them into tars: gpucnn data pack {photos.folder} --to DIR"),
+        (data.load("digits").train, "the images of this ArrayDataset are in none; leave it out"),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError) as raised:
             data.DataLoader(images, shuffle=WindowShuffle(2))
+        assert str(raised.value) == f"shuffle is by windows of tars, but {message}"
     tars = data.load(write_tars(tmp_path / "tars", tmp_path / "photos", 2), image_size=6).train
     with pytest.raises(ArgumentError, match="DataLoader: weights takes the place of shuffle by windows; leave out one"):
         data.DataLoader(tars, shuffle=WindowShuffle(2), weights=np.ones(2))
