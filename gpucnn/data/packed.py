@@ -57,7 +57,7 @@ def find_packed(folder: Path) -> Packed | None:
 
 
 def list_packed_images(folder: Path, timed: TimedCalls) -> Listing:
-    """The images in `folder` and below, as `list_images` finds them; where there are none, those in its large files, whatever they are of.
+    """The images in `folder` and below, as `list_images` finds them; where there are none, those in its packed files, whatever they are of.
 
     Their paths go on into the files. Raises what `list_images` and `find_packed` do.
     """
@@ -73,7 +73,7 @@ def list_packed_images(folder: Path, timed: TimedCalls) -> Listing:
 
 
 def read_file_or_stored(path: Path) -> bytes:
-    """The content of an image file, or of an image in a large file, into which its path goes on. Raises what `read_regular` does, or DataError."""
+    """The content of an image file, or of an image in a packed file, into which its path goes on. Raises what `read_regular` does, or DataError."""
     try:
         return read_regular(path)
     except NotADirectoryError:
@@ -96,7 +96,7 @@ def _opened(suffix: str, file: Path, known: FileStamp) -> tuple[ImageFolder, dic
 
 
 def _files_in(folder: Path) -> tuple[str, dict[str, list[Path]]] | None:
-    """How the names of a folder's large files end, and the files of each part; None if there are none."""
+    """How the names of a folder's packed files end, and the files of each part; None if there are none."""
     found = {suffix: by_part for suffix in KINDS if (by_part := packed_parts(folder, suffix))}
     if not any(labels_beside(path).exists() for paths in found.get(IMAGES, {}).values() for path in paths):
         found.pop(IMAGES, None)  # an image that is called so
