@@ -19,7 +19,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     """Declare the images, and how they are shown to the model."""
     parser.add_argument(
         "images", metavar="IMAGE", nargs="+",
-        help="an image, light on dark as in the digits and MNIST, or a folder, with all below it",
+        help="an image, light on dark as in the digits and MNIST, or a folder, with all below it, or with tars, "
+        "Parquet files or arrays of images",
     )  # fmt: skip
     parser.add_argument("--invert", action="store_true", help="turn light and dark round, for ink on white paper")
     parser.add_argument(

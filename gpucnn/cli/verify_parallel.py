@@ -21,7 +21,7 @@ from gpucnn.cli.commands import carry_out
 from gpucnn.cli.folder_report import looking
 from gpucnn.cli.launcher import check_single_process
 from gpucnn.cli.processes import check_prepared, check_shards, processes, share_gpus, status_of
-from gpucnn.cli.settings import add_settings, chosen_config
+from gpucnn.cli.settings import add_settings, chosen_config, given_settings
 from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.errors import ArgumentError, RunError, Terminated
 from gpucnn.runs.config import RunConfig
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if len(sizes) < 2:
         raise ArgumentError(f"--processes {sizes[0]} has nothing to compare with; give two numbers or more, e.g. 1 2 3")
     asked, why = chosen_config(options), ""
-    if asked.shards == 1:
+    if asked.shards == 1 and "shards" not in given_settings(options):
         asked, why = dataclasses.replace(asked, shards=max(sizes)), ", as no --shards is given"
     if asked.shards < max(sizes):
         raise ArgumentError(

@@ -5,7 +5,7 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from gpucnn.data.file_stamp import FileStamp, stamp
 from gpucnn.data.image_folder import ImageFolder
-from gpucnn.data.image_listing import Listing, entries, list_images
+from gpucnn.data.image_listing import Entry, Listing, entries, list_images
 from gpucnn.data.npy_images import IMAGES, LABELS, NpyImages, labels_beside
 from gpucnn.data.packed_parts import PackedFiles, divided, packed_parts
 from gpucnn.data.parquet_images import ParquetImages
@@ -42,15 +42,24 @@ class Packed(NamedTuple):
 
 
 def find_packed(folder: Path) -> Packed | None:
-    """What is in `folder`; None if it has no such files. DataError if it has several kinds, a part twice, or compressed tars."""
+    """What is in `folder`; None if it has no such files. DataError if it has several kinds, a part twice, compressed tars, or lacks labels."""
     found = _files_in(folder)
     if found is None:
+        _check_labelled(folder)
         return None
     suffix, by_part = found
     train, test, validation = divided(by_part)
     read = {*train, *test, *validation}
     unread = [path.name for paths in by_part.values() for path in paths if path not in read]
     notes = [f"not read: {counted(len(unread), 'file')} of no part, {names_text(unread, 3)}"] if unread else []
+    looked_into = {path.parent for path in read}
+    beside = [
+        entry.name
+        for entry in _entries(folder)
+        if (entry.is_folder and entry.path not in looked_into) or (entry.is_image and not _is_array(entry.path))
+    ]
+    if beside:
+        notes.append(f"not read: {names_text(beside, 3)}, beside the {suffix} files")
     if test and not by_part.get("test"):
         notes.append("there is no test part: the validation images are what is tested with")
     return Packed(KINDS[suffix], train, test, validation, tuple(notes))
@@ -62,7 +71,7 @@ def list_packed_images(folder: Path, timed: TimedCalls) -> Listing:
     Their paths go on into the files. Raises what `list_images` and `find_packed` do.
     """
     found = list_images(folder, timed)
-    if found.problems or not all(path.name.lower().endswith((IMAGES, LABELS)) for path in found.images):
+    if found.problems or not all(map(_is_array, found.images)):
         return found
     if (packed := _files_in(folder)) is None:
         return found
@@ -113,13 +122,35 @@ def _files_in(folder: Path) -> tuple[str, dict[str, list[Path]]] | None:
 
 def _check_not_compressed(folder: Path) -> None:
     """DataError if there are compressed tars in `folder`, and no folders."""
-    with TimedCalls() as timed, suppress(OSError):  # for ImageFolder to tell
-        inside = entries(folder, timed)
-        if not any(entry.is_folder for entry in inside):
-            for entry in inside:
-                for end, program in COMPRESSED_NAMES.items():
-                    if entry.kind == "file" and entry.name.lower().endswith(end):
-                        raise DataError(compressed_text(entry.path, program))
+    inside = _entries(folder)
+    if not any(entry.is_folder for entry in inside):
+        for entry in inside:
+            for end, program in COMPRESSED_NAMES.items():
+                if entry.kind == "file" and entry.name.lower().endswith(end):
+                    raise DataError(compressed_text(entry.path, program))
+
+
+def _is_array(path: Path) -> bool:
+    """Whether it is called as an array of many images or of their labels is."""
+    return path.name.lower().endswith((IMAGES, LABELS))
+
+
+def _entries(folder: Path) -> list[Entry]:
+    try:
+        with TimedCalls() as timed:
+            return entries(folder, timed)
+    except OSError:
+        return []  # for ImageFolder to tell
+
+
+def _check_labelled(folder: Path) -> None:
+    """DataError for an array of images that has no labels, where there are no class folders that an image so called could be beside."""
+    inside = _entries(folder)
+    for entry in inside:
+        if entry.is_image and entry.name.lower().endswith(IMAGES) and not any(one.is_folder for one in inside):
+            raise DataError(
+                f"{entry.path}: no {labels_beside(entry.path).name} beside it, which says of what class each image is; add it"
+            )
 
 
 def _check_none_compressed(folder: Path) -> None:

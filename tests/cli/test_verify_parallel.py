@@ -112,6 +112,7 @@ def test_a_process_alone_leaves_it_to_its_starter_to_tell_of_a_signal(
     ("options", "message"),
     [
         ("--processes 2", "--processes 2 has nothing to compare with; give two numbers or more, e.g. 1 2 3"),
+        ("--shards 1", "--shards 1 for 2 processes: each computes at least one shard; give --shards 2 or more"),
         ("--epochs 1 --steps 99", "steps is 99, more than the 15 of the run; give fewer, or more epochs"),
     ],
 )

@@ -99,6 +99,16 @@ def test_a_tar_beside_class_folders_is_the_archive_that_they_came_in(tmp_path: P
     assert splits.notes == ("left out: 1 .tar (read only in a folder of their own)",)
 
 
+def test_what_is_beside_tars_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {f"{n}.tar": {"cat/1.png": picture(n), "dog/1.png": picture(9)} for n in range(2)})
+    (folder / "0.png").write_bytes(picture(0))
+    (folder / "cow").mkdir()
+    (folder / "cow" / "1.png").write_bytes(picture(1))
+    splits = data.load(folder, image_size=6)
+    assert splits.class_names == ("cat", "dog")
+    assert splits.notes == ("not read: 0.png, cow, beside the .tar files",)
+
+
 def test_it_is_looked_at_before_training(tmp_path: Path) -> None:
     files = {"cat/1.png": picture(1), "cat/2.png": picture(1)[:60], "dog/1.png": picture(1), "dog/2.png": picture(2)}
     folder = write(tmp_path / "x", {"a.tar": files})
