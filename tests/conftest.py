@@ -91,6 +91,9 @@ MOST_PROCESSES = 4
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "sample(rows): dear and alike, so many on each backend are enough; see grid_sample.py"
+    )
     for name in NAMES:
         config.addinivalue_line("markers", f"{name}: a row of the test matrix, on this backend; choose with -m {name}")
     wanted = config.getoption("--oracle")

@@ -1,7 +1,8 @@
 """Which rows of large grids of parameters `pytest` alone runs; `pytest --whole-grids` runs them all, and so does CI.
 
 A grid is what a test gets from several lists of parameters: every case on every backend in every dtype. A test that has one
-list alone keeps every row.
+list alone keeps every row, but for `@pytest.mark.sample(4)`: its rows are dear and alike, so that 4 on each backend are enough.
+With `sample(0)` a test that takes seconds runs with --whole-grids alone.
 """
 
 import argparse
@@ -33,12 +34,16 @@ class Row(NamedTuple):
     values: frozenset[Hashable]
     """What it got from each list of parameters, with something that tells the lists apart."""
     backend: str = ""
+    wanted: int | None = None
+    """How many rows on each backend are enough, whatever their values are."""
 
 
 def row_of(item: pytest.Item) -> Row:
     """Of a test of pytest's."""
+    mark = item.get_closest_marker("sample")
+    wanted = None if mark is None else int(*mark.args)
     if not hasattr(item, "callspec"):
-        return Row(item.nodeid, frozenset())
+        return Row(item.nodeid, frozenset(), wanted=wanted)
     rest = dict(item.callspec.params)
     values: set[Hashable] = set()
     for mark in item.iter_markers("parametrize"):
@@ -46,7 +51,7 @@ def row_of(item: pytest.Item) -> Row:
         names = tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else tuple(names)
         values.add((names, tuple(id(rest.pop(name)) for name in names)))
     values |= {((name,), (id(value),)) for name, value in rest.items()}  # of fixtures, and of conftest.py
-    return Row(item.nodeid, frozenset(values), item.callspec.params.get("backend", ""))
+    return Row(item.nodeid, frozenset(values), item.callspec.params.get("backend", ""), wanted)
 
 
 def sampled(rows: Iterable[Row], absent: Iterable[str] = ()) -> set[str]:
@@ -62,8 +67,8 @@ def sampled(rows: Iterable[Row], absent: Iterable[str] = ()) -> set[str]:
         seen: set[Hashable] = set()
         counts: dict[str, int] = defaultdict(int)
         for row in grid:
-            values = frozenset() if row.backend in absent else row.values - seen
-            if values or counts[row.backend] < LEAST:
+            values = frozenset() if row.backend in absent or row.wanted is not None else row.values - seen
+            if values or counts[row.backend] < (LEAST if row.wanted is None else row.wanted):
                 seen |= values
                 counts[row.backend] += 1
                 chosen.add(row.name)

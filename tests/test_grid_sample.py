@@ -54,6 +54,17 @@ def test_one_list_is_no_grid() -> None:
     assert sampled([Row("tests/test_here.py::test_that", frozenset())]) == {"tests/test_here.py::test_that"}
 
 
+def test_of_rows_that_are_alike_some_are_enough() -> None:
+    rows = [row._replace(wanted=6) for row in grid()]
+    assert len(sampled(rows)) == 6 * len(BACKENDS)
+    assert sampled([row._replace(wanted=0) for row in grid()]) == set()
+
+
+@pytest.mark.sample(2)
+def test_a_mark_says_how_many(request: pytest.FixtureRequest) -> None:
+    assert row_of(request.node).wanted == 2
+
+
 @pytest.mark.parametrize("letter", ["a", "b"])
 @pytest.mark.parametrize(("number", "even"), [(1, False), (2, True), (3, False)])
 def test_what_is_in_one_list_stays_together(

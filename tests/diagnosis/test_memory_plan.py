@@ -83,6 +83,7 @@ STEPS = [(mode, name) for mode in ("numpy", "jit") for name in MODELS if (mode, 
 STEPS += [("plain", "lenet5"), ("plain", "simplecnn")]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("mode", "name"), STEPS)
 def test_steps_take_what_was_planned(mode: str, name: str, optimizer: str) -> None:

@@ -82,6 +82,7 @@ COPIED = (stepped, backwards)
 Layout = Callable[[Callable[[Any], Any], np.ndarray], Any]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("of_first", TAKEN)
 @pytest.mark.parametrize("of_second", TAKEN)
 def test_every_layout_is_multiplied_as_it_lies(of_first: Layout, of_second: Layout, cupy: CupyStandIn) -> None:

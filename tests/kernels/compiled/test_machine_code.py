@@ -69,6 +69,7 @@ def linear_kernels(machine: Any) -> list[Any]:
     ]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("layer", [*LAYERS, "linear"])
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_hot_loops_keep_their_sums_in_registers(processor: str, layer: str) -> None:
