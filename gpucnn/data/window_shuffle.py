@@ -35,6 +35,7 @@ class WindowShuffle:
         by_file = np.argsort(file_of, kind="stable")
         numbers, starts = np.unique(file_of[by_file], return_index=True)
         members = np.split(by_file, starts[1:])
+        # Another name of the draw would draw another order.
         drawn = generator(seed, "shuffle shards", epoch).permutation(len(numbers))
         found = [by_file[:0]]
         for window, start in enumerate(range(0, len(drawn), self.files)):

@@ -148,6 +148,7 @@ def elements(rng: np.random.Generator) -> None:
     sgd(x, x, x, settings[:3], nesterov=True)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("use", "draws"),
     [
