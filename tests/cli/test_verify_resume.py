@@ -90,6 +90,7 @@ def plateau(arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
     values["schedule"]["best"] = 1e-3
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("change", "difference"),
     [

@@ -195,6 +195,7 @@ def nothing_written_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
         factory.cache_clear()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.usefixtures("nothing_written_out")
 @pytest.mark.parametrize(
     "draw",
