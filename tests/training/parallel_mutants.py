@@ -36,6 +36,7 @@ MUTANTS = [
     # Statistics and gradients without their weight.
     Mutant("training/shard_payload.py", "moved * key.type(self._images) if self._images else 0", "moved * key.type(3) if self._images else 0"),
     Mutant("training/shard_payload.py", "buffer.dtype.type(self._images), out=part", "buffer.dtype.type(3), out=part"),
+    Mutant("training/shard_payload.py", "            self._bring_statistics_home()\n", ""),
     # Counts beyond what float32 has.
     Mutant("training/shard_payload.py", "COUNT_BASE = 1 << 12", "COUNT_BASE = 1 << 40"),
     # A process without images counts as the others do.
