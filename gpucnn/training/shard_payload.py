@@ -11,7 +11,7 @@ from gpucnn.backend import recording as is_recording
 from gpucnn.backend.joined import joined
 from gpucnn.errors import DeviceError
 from gpucnn.kernels.compiler import recording
-from gpucnn.layers import Layer
+from gpucnn.layers import Buffer, Layer
 from gpucnn.layers.forward_state import lay_side_by_side
 from gpucnn.optim import Optimizer
 from gpucnn.optim.flat_buffer import FlatBuffer
@@ -84,6 +84,7 @@ class ShardPayload:
         self._buffers: list[FlatBuffer] = []
         self._gradients: dict[Key, list[tuple[FlatBuffer, int, int]]] = {}
         self._statistics: dict[Key, list[Stretch]] = {}
+        self._homes: list[tuple[Buffer, Array]] = []
         self.cuts: Sequence[float] = CUTS
         self._early: list[Early] = []
         self._shard = self._images = self._sent = 0
@@ -98,6 +99,7 @@ class ShardPayload:
         buffers = self._optimizer.flat_buffers()
         named = [buffer for _, buffer in self._model.named_buffers()]
         lay_side_by_side(named)
+        self._homes = [(buffer, buffer.array) for buffer in named]
         statistics = [array for (array,) in joined(buffer.array for buffer in named)]
         devices = {buffer.device for buffer in buffers} | {device_of(array) for array in statistics}
         if len(devices) > 1:
@@ -181,6 +183,7 @@ class ShardPayload:
     def write(self, sums: Sums) -> None:
         """Add what the shard has left in gradients and statistics; of one without images nothing but its signals."""
         with current(self.device):
+            self._bring_statistics_home()
             for one in self._early[self._sent :] if self._sends else ():
                 self._send(one)
             for key, total in self._sums.items():
@@ -261,6 +264,13 @@ class ShardPayload:
             if one.start < one.stop:
                 part = place[at + one.start : at + one.stop]
                 self.device.xp.multiply(buffer.gradient[one], buffer.dtype.type(self._images), out=part)
+
+    def _bring_statistics_home(self) -> None:
+        """Of buffers that a forward pass has given other arrays: what stands there goes where all look for it."""
+        for buffer, home in self._homes:
+            if buffer.array is not home:
+                home[...] = buffer.array
+                buffer.data = home
 
     def _write_statistics(self, key: Key, place: Array) -> None:
         """How far each has moved from where it stood before the step: of a frozen layer 0, so that it stays as it is."""

@@ -33,6 +33,7 @@ MUTANTS = [
         # Statistics and gradients without their weight.
         ("moved * key.type(self._images) if self._images else 0", "moved * key.type(3) if self._images else 0"),
         ("buffer.dtype.type(self._images), out=part", "buffer.dtype.type(3), out=part"),
+        ("            self._bring_statistics_home()\n", ""),
         # Counts beyond what float32 has.
         ("COUNT_BASE = 1 << 12", "COUNT_BASE = 1 << 40"),
         # Whose parameters are trained.

@@ -280,6 +280,40 @@ def test_what_stays_as_it_is_keeps_its_bits_and_what_counts_counts_once() -> Non
         assert one.model.ready.array.dtype == bool
 
 
+class Moving(layers.Layer):
+    """Keeps the mean of the images that it has seen, as batch norm does, in its array or in another one each time."""
+
+    def __init__(self, in_place: bool) -> None:
+        self.mean = layers.Buffer(np.array([0.25], np.float32))
+        self.head = layers.Linear(16, 3)
+        self.in_place = in_place
+
+    def forward(self, x: Any) -> Tensor:
+        if self.training:
+            new = self.mean.array * np.float32(0.9) + np.float32(0.1) * x.array.mean()
+            if self.in_place:
+                self.mean.array[...] = new
+            else:
+                self.mean.data = new
+        return self.head(F.flatten(x))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_statistics_in_another_array_each_time_are_the_mean_too(size: int) -> None:
+    """The last batch has 3 images, so that the last of four processes computes none of it."""
+
+    def mean(group: Group, in_place: bool) -> bytes:
+        one = trainer(group, model=Moving(in_place))
+        one.fit(2)
+        found = one.model.mean.array  # type: ignore[union-attr]
+        assert np.isfinite(found).all()
+        return bytes(found.tobytes())
+
+    expected = mean(SingleProcess(), True)
+    assert expected != np.array([0.25], np.float32).tobytes()
+    assert on_ranks(size, lambda group: mean(group, False)) == [expected] * size
+
+
 class Counting(layers.Layer):
     def __init__(self) -> None:
         self.seen = layers.Buffer(np.array(7, np.int64))
