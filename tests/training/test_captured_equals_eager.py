@@ -135,6 +135,7 @@ def with_feature(name: str) -> dict[str, Any]:
     return ALL if name == "all" else FEATURES[name]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("optimizer", "schedule", "feature"), PAIRS)
 def test_every_savepoint_has_the_same_bytes(device: str, optimizer: str, schedule: str, feature: str) -> None:
     check_same(
