@@ -341,9 +341,14 @@ def _unknown(name: str) -> str:
     return f"DataLoader has no {name}; {word}"
 
 
-def check_loader(loader: object, what: str) -> None:
-    """ArgumentError, which names `what`, unless `loader` gives batches as a DataLoader does."""
+def check_loader(loader: object, what: str, is_shared: bool = False) -> None:
+    """ArgumentError, which names `what`, unless `loader` gives batches as a DataLoader does; also parts of them, if it `is_shared`."""
     if not hasattr(loader, "batches"):
         raise ArgumentError(
             f"{what}: expected a data.DataLoader, got {value_text(loader)}; make one: data.DataLoader(dataset, batch_size=256)"
+        )
+    if is_shared and not hasattr(loader, "sharded"):
+        raise ArgumentError(
+            f"{what}: with shards or several processes it must be a data.DataLoader, which gives parts of batches, got "
+            f"{value_text(loader)}; make one of its samples"
         )

@@ -521,6 +521,48 @@ def test_fewer_shards_than_processes_are_refused() -> None:
         on_ranks(3, lambda group: Sharding(2, group))
 
 
+class OwnLoader:
+    """Gives batches, and no parts of them."""
+
+    batch_size = 5
+
+    def __len__(self) -> int:
+        return 1
+
+    def images_in(self, batches: int) -> int:
+        return 5 * batches
+
+    def batches(self, epoch: int, first: int = 0) -> Any:
+        yield images(5)[np.arange(5)]
+
+
+def test_what_cannot_be_shared_is_refused() -> None:
+    model, loader, own = plain_conv(), data.DataLoader(images(5), 5), OwnLoader()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    fix = r"with shards or several processes it must be a data.DataLoader, .*OwnLoader .*make one of its samples"
+    for given, message in (
+        ((loader, None, 4), r"Trainer: sharding must be a Sharding or None, got 4; .* give Sharding\(4\)"),
+        ((own, None, Sharding(2)), f"Trainer: train_loader: {fix}"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            Trainer(model, optimizer, given[0], given[1], sharding=given[2])  # type: ignore[arg-type]
+    Trainer(model, optimizer, loader, own, sharding=Sharding(2)).fit(1)  # type: ignore[arg-type]
+    with pytest.raises(
+        ArgumentError, match="Sharding: group must be a group of processes or None, got 3; give that of"
+    ):
+        Sharding(4, 3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="evaluate: group must be a group"):
+        training.evaluate(model, loader, group=3)  # type: ignore[arg-type]
+
+    def refused(group: Group) -> None:
+        with pytest.raises(ArgumentError, match=f"Trainer: test_loader: {fix}"):
+            Trainer(model, optimizer, loader, own, sharding=Sharding(2, group))  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match=f"evaluate: {fix}"):
+            training.evaluate(model, own, group=group)  # type: ignore[arg-type]
+
+    on_ranks(2, refused)
+
+
 def test_shards_are_cut_as_numpy_cuts() -> None:
     for count in range(1, 14):
         for shards in range(1, 9):
