@@ -155,6 +155,7 @@ def test_all_pairs(device: str, request: pytest.FixtureRequest) -> None:
         test_every_savepoint_has_the_same_bytes(device, optimizer, schedule, feature)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("position", [1, 6])
 def test_a_resumed_run_ends_with_the_same_bytes(device: str, position: int) -> None:
     """It counts anew, and records in the middle."""

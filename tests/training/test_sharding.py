@@ -140,6 +140,7 @@ def options_of(case: str) -> dict[str, Any]:
     return {name: value() if name in made else value for name, value in CASES[case].items()}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("case", CASES)
 def test_any_number_of_processes_gives_the_same_bytes(case: str) -> None:
     expected = trained(None, **options_of(case))
