@@ -161,6 +161,8 @@ class Kernel:
         return tuple((place, own) for place, own in places if not self.parameters[place].integer)
 
 
+_INCLUDE = re.compile(r'^#include "([\w./]+\.cuh)"$', re.MULTILINE)
+
 KERNELS: dict[str, Kernel] = {}
 """Every kernel by its name, as soon as the module that launches it has been imported."""
 
@@ -174,7 +176,22 @@ def source_text(source: Path, variant: Variant) -> str:
     storage, arithmetic = TYPE_NAMES[variant.dtype]
     types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
     constants = "".join(f"constexpr int {name} = {value}; " for name, value in variant.constants)
-    return f'#line 1 "{source.name}"\n{types} {constants}{own_package.read(source).decode()}'
+    return f'#line 1 "{source.name}"\n{types} {constants}{with_includes(source)}'
+
+
+def with_includes(source: Path) -> str:
+    """The text of a `.cu` file with each `.cuh` file in the place of its `#include "..."`, as NVRTC finds no files.
+
+    The path is relative to the file, and all lines keep their names and numbers.
+    """
+    text = own_package.read(source).decode()
+
+    def included(match: re.Match[str]) -> str:
+        header = (source.parent / match[1]).resolve()
+        following = text.count("\n", 0, match.start()) + 2
+        return f'#line 1 "{header.name}"\n{with_includes(header)}#line {following} "{source.name}"'
+
+    return _INCLUDE.sub(included, text)
 
 
 def divisor_of(value: int, index: IndexType) -> np.ndarray:

@@ -20,8 +20,9 @@ from gpucnn.testing.emulator.compiler import (
 )
 from gpucnn.testing.emulator.source import define_lines, translate
 
-# What NVRTC defines, so that #if in a kernel goes the way that it goes there.
-_PREDEFINED = ("-D__CUDACC__", "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=800")
+# What NVRTC defines, so that #if in a kernel goes the way that it goes there; and the one name that tells the emulator
+# from it, for functions that are inline PTX on a GPU.
+_PREDEFINED = ("-D__CUDACC__", "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=800", "-D__GPUCNN_EMULATOR__")
 # Nor has NVRTC any standard header to include.
 _NO_STANDARD_HEADERS = ("-nostdinc", "-nostdinc++")
 _VARIABLE = re.compile(r"^([0-9a-f]+) ([0-9a-f]+) [bBdDuvV] (_Z\w+)$", re.MULTILINE)
