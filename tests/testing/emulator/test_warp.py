@@ -1,32 +1,190 @@
-"""Instructions of a whole warp: tensor cores, as PTX has them."""
+"""Tensor cores, ldmatrix and cp.async, held to the tables of the PTX ISA, which are written down here anew."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gpucnn.errors import KernelError
 from gpucnn.kernels.kernel import with_includes
 from gpucnn.testing.emulator import EmulatedFunction, Emulator
 from tests.testing.emulator.clean_kernels import FOLDER, Array
 
 SOURCE = with_includes(FOLDER / "warp.cu")
+LANES = range(32)
 
 
-def function(emulator: Emulator, name: str) -> EmulatedFunction:
-    return emulator.module(SOURCE, filename="warp.cu").function(name)
+@pytest.fixture(params=["fast", "check", "coverage"])
+def emulator(request: pytest.FixtureRequest) -> Emulator:
+    return Emulator(request.param)
+
+
+def function(emulator: Emulator, name: str, source: str = SOURCE) -> EmulatedFunction:
+    return emulator.module(source, filename="warp.cu").function(name)
+
+
+def rounded(x: Array, bits: int, to_nearest: Callable[[Any], Any]) -> Any:
+    """The numbers with a mantissa of `bits` bits, the leading one included: by arithmetic in double, not by bits."""
+    exponent = np.frexp(x.astype(np.float64))[1]
+    last = np.maximum(exponent, -125) - bits  # the power of 2 of the last bit; subnormal numbers share the smallest
+    return np.ldexp(to_nearest(np.ldexp(x.astype(np.float64), -last)), last)
+
+
+def away_from_zero(x: Any) -> Any:
+    return np.copysign(np.floor(np.abs(x) + 0.5), x)
 
 
 def as_tf32(x: Array) -> Any:
-    """Rounded to a mantissa of 10 bits, ties away from zero: by arithmetic, not by bits."""
-    mantissa, exponent = np.frexp(x.astype(np.float64))
-    scaled = mantissa * 2**11
-    return np.ldexp(np.copysign(np.floor(np.abs(scaled) + 0.5), scaled), exponent - 11)
+    return rounded(x, 11, away_from_zero)
+
+
+def as_bf16(x: Array) -> Any:
+    return rounded(x, 8, np.rint)
+
+
+def bits(x: Any) -> Array:
+    """Of float32."""
+    return np.asarray(x, np.float32).view(np.uint32)
+
+
+# Which element of a matrix each register holds: "Matrix Fragments for mma.m16n8k8" and "for mma.m16n8k16 with floating
+# point type". Keys are (lane, number of the element in the lane), values (row, column).
+def layout(count: int, place: Callable[[int, int, int], tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+    return {(lane, i): place(lane >> 2, lane % 4, i) for lane in LANES for i in range(count)}
+
+
+SUMS = layout(4, lambda group, thread, i: (group if i < 2 else group + 8, thread * 2 + (i & 1)))
+TF32_A = layout(4, lambda group, thread, i: (group if i in (0, 2) else group + 8, thread if i < 2 else thread + 4))
+TF32_B = layout(2, lambda group, thread, i: (thread if i == 0 else thread + 4, group))
+BF16_A = layout(
+    8,
+    lambda group, thread, i: (
+        group if 0 <= i < 2 or 4 <= i < 6 else group + 8,
+        thread * 2 + (i & 1) if i < 4 else thread * 2 + (i & 1) + 8,
+    ),
+)
+BF16_B = layout(4, lambda group, thread, i: (thread * 2 + (i & 1) if i < 2 else thread * 2 + (i & 1) + 8, group))
+
+
+def fragments(matrix: Any, places: dict[tuple[int, int], tuple[int, int]]) -> Any:
+    """(lanes, elements), as the registers of a warp hold the matrix."""
+    return np.array([matrix[place] for _, place in sorted(places.items())]).reshape(32, -1)
+
+
+def test_each_element_is_in_one_place() -> None:
+    for places, shape in ((SUMS, (16, 8)), (TF32_A, (16, 8)), (TF32_B, (8, 8)), (BF16_A, (16, 16)), (BF16_B, (16, 8))):
+        assert sorted(places.values()) == list(np.ndindex(shape))
+
+
+def odd_floats(rng: np.random.Generator) -> Array:
+    """Of all sizes, ties among them, at both ends of the range, and what is no number."""
+    drawn = rng.integers(0, 2**32, 2000, np.uint32)
+    ties = drawn[:1000] & ~np.uint32(0xFFFF) | np.uint32(0x8000)
+    fine_ties = drawn[:1000] & ~np.uint32(0x1FFF) | np.uint32(0x1000)
+    ends = np.array([0, 0x80000000, 1, 0x007FFFFF, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F7F8000, 0x7F7F7FFF], np.uint32)
+    specials = np.array([0x7F800000, 0xFF800000, 0x7FC00000, 0xFF800001, 0x7F800001, 0x7FFFFFFF], np.uint32)
+    return np.concatenate((drawn, ties, fine_ties, ends, specials)).view(np.float32)
+
+
+def test_rounding(emulator: Emulator, rng: np.random.Generator) -> None:
+    x = odd_floats(rng)
+    tf32, bf16, pairs = (np.zeros(x.size, dtype) for dtype in (np.uint32, np.uint16, np.uint32))
+    with np.errstate(all="ignore"):
+        function(emulator, "convert")((-(-x.size // 64),), (64,), (x, tf32, bf16, pairs, np.int32(x.size)))
+        expected_tf32, expected_bf16 = as_tf32(x).astype(np.float32), as_bf16(x).astype(np.float32)
+    number = ~np.isnan(x)
+    np.testing.assert_array_equal(tf32[number], bits(expected_tf32)[number])
+    np.testing.assert_array_equal(bf16[number], bits(expected_bf16)[number] >> 16)
+    assert set(tf32[~number]) == {0x7FFFFFFF}
+    assert set(bf16[~number]) == {0x7FFF}
+    np.testing.assert_array_equal(pairs, bf16 | np.roll(bf16, -1).astype(np.uint32) << 16)
 
 
 @pytest.mark.parametrize("order", ["forward", "reverse", "random"])
-@pytest.mark.parametrize("mode", ["fast", "check"])
-def test_products_of_tf32(rng: np.random.Generator, mode: str, order: str) -> None:
-    a, b = rng.standard_normal((16, 8), np.float32), rng.standard_normal((8, 8), np.float32)
-    d = np.full((16, 8), np.nan, np.float32)
-    function(Emulator(mode, order), "product")((1,), (32,), (a, b, d))
-    np.testing.assert_allclose(d, as_tf32(a) @ as_tf32(b), rtol=1e-6, atol=1e-6)
+def test_products_of_tf32(emulator: Emulator, rng: np.random.Generator, order: str) -> None:
+    emulator.order = order
+    a, b, c = (rng.standard_normal(shape, np.float32) for shape in ((16, 8), (8, 8), (16, 8)))
+    # What stands in the 13 bits below counts for nothing.
+    left = bits(as_tf32(fragments(a, TF32_A))) | rng.integers(0, 2**13, (32, 4), np.uint32)
+    right = bits(as_tf32(fragments(b, TF32_B))) | rng.integers(0, 2**13, (32, 2), np.uint32)
+    sums = fragments(c, SUMS)
+    function(emulator, "multiply_tf32")((1,), (32,), (left, right, sums))
+    np.testing.assert_allclose(sums, fragments(as_tf32(a) @ as_tf32(b) + c, SUMS), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+def test_products_of_bf16(emulator: Emulator, rng: np.random.Generator, order: str) -> None:
+    emulator.order = order
+    a, b, c = (rng.standard_normal(shape, np.float32) for shape in ((16, 16), (16, 8), (16, 8)))
+    left, right = (
+        (bits(as_bf16(fragments(matrix, places))) >> 16).astype(np.uint16).view("<u4")
+        for matrix, places in ((a, BF16_A), (b, BF16_B))
+    )
+    sums = fragments(c, SUMS)
+    function(emulator, "multiply_bf16")((1,), (32,), (left, right, sums))
+    np.testing.assert_allclose(sums, fragments(as_bf16(a) @ as_bf16(b) + c, SUMS), rtol=1e-6, atol=1e-6)
+
+
+def test_products_that_are_no_finite_numbers(emulator: Emulator) -> None:
+    b = np.zeros((8, 8), np.float32)
+    b[:, :4] = 1e30, np.inf, np.nan, 0.5  # 8 * 0.5 * 3e38 is beyond a float too, if only as a sum
+    left, right = bits(np.full((32, 4), 3e38)), bits(fragments(b, TF32_B))
+    sums = np.ones((32, 4), np.float32)
+    function(emulator, "multiply_tf32")((1,), (32,), (left, right, sums))
+    expected = np.tile(np.float32([np.inf, np.inf, np.nan, np.inf, 1, 1, 1, 1]), (16, 1))
+    np.testing.assert_array_equal(sums, fragments(expected, SUMS))
+
+
+# "ldmatrix": lanes 0 to 7 give the addresses of the first matrix's rows, the next eight those of the second, ... A lane gets
+# two neighbours of a row, four lanes a row; transposed, two neighbours of a column.
+def expected_matrices(rows: Array, count: int, transposed: bool) -> Iterator[Array]:
+    for matrix in rows.reshape(4, 8, 8)[:count]:
+        held = matrix.T if transposed else matrix
+        yield np.ascontiguousarray(held).view("<u4").reshape(32)
+
+
+def test_matrices_are_loaded(emulator: Emulator, rng: np.random.Generator) -> None:
+    rows = rng.integers(0, 2**16, (32, 8), np.uint16)
+    order = rng.permutation(32).astype(np.int32)
+    registers = np.zeros((32, 14), np.uint32)
+    function(emulator, "load")((1,), (32,), (rows, order, registers))
+    expected = [
+        register
+        for transposed in (False, True)
+        for count in (1, 2, 4)
+        for register in expected_matrices(rows[order], count, transposed)
+    ]
+    np.testing.assert_array_equal(registers, np.stack(expected, axis=1))
+
+
+def test_copies_and_zeros(emulator: Emulator, rng: np.random.Generator) -> None:
+    x, y = rng.integers(1, 256, (17, 16), np.uint8), np.zeros((17, 28), np.uint8)
+    function(emulator, "copy")((1,), (17,), (x, y))
+    given, column = np.arange(17)[:, None], np.arange(16)
+    np.testing.assert_array_equal(y[:, :4], np.where(column[:4] < given, x[:, :4], 0))
+    np.testing.assert_array_equal(y[:, 4:12], np.where(column[:8] < given, x[:, :8], 0))
+    np.testing.assert_array_equal(y[:, 12:], np.where(column < given, x, 0))
+
+
+def test_groups_arrive_in_order(emulator: Emulator) -> None:
+    x, y = np.array([3, 5, 7], np.float32), np.zeros((32, 3), np.float32)
+    function(emulator, "groups")((1,), (32,), (x, y))
+    np.testing.assert_array_equal(y, np.tile(x, (32, 1)))
+
+
+def test_nothing_is_there_before_it_was_waited_for() -> None:
+    # Unchecked, a copy still comes no earlier than a GPU may bring it: what is read too early is garbage.
+    early = SOURCE.replace("wait_for_copies<2>();", "wait_for_copies<4>();")
+    assert early != SOURCE
+    x, y = np.array([3, 5, 7], np.float32), np.zeros((32, 3), np.float32)
+    function(Emulator("fast"), "groups", early)((1,), (32,), (x, y))
+    assert np.isnan(y[:, 0]).all()
+    np.testing.assert_array_equal(y[:, 1:], np.tile(x[1:], (32, 1)))
+
+
+@pytest.mark.parametrize(("block", "lane"), [((31,), 31), ((33,), 1)])
+def test_a_warp_that_is_not_whole(emulator: Emulator, block: tuple[int, ...], lane: int) -> None:
+    a, b, sums = np.zeros((64, 4), np.uint32), np.zeros((64, 2), np.uint32), np.zeros((64, 4), np.float32)
+    with pytest.raises(KernelError, match=rf"mma\.sync needs all 32 lanes of a warp, and lane {lane} does not exist: "):
+        function(emulator, "multiply_tf32")((1,), block, (a, b, sums))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "copies.h"
 #include "fibers.h"
 
 namespace emulator {
@@ -39,6 +40,7 @@ static void run_threads() {
     for (;;) {
         continue_as(current);
         launch->kernel->invoke(launch->kernel->function, launch->arguments);
+        check_nothing_under_way();
         current->state = State::returned;
         if (turn + 1 < thread_count && threads[turns[turn + 1]].state == State::not_started) {
             current = &threads[turns[++turn]];
@@ -69,7 +71,9 @@ void wait_at_barrier(Place place) { wait_as(State::at_barrier, place); }
 
 static bool in_mask(unsigned mask, int lane) { return mask >> lane & 1; }
 
-static bool same_place(Place a, Place b) { return a.line == b.line && !strcmp(a.file, b.file); }
+static bool same_place(Place a, Place b) {
+    return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file));
+}
 
 struct Brought {
     void (*act)(void* const* lanes);
@@ -78,10 +82,15 @@ struct Brought {
 
 // All lanes of the mask have arrived: gives each its result and lets it go on.
 static void complete_warp_operation(Thread* warp, unsigned present, WarpOperation operation) {
-    void* brought[WARP_SIZE];
     if (operation == WarpOperation::together) {
-        for (int lane = 0; lane < WARP_SIZE; ++lane) brought[lane] = ((Brought*)warp[lane].input)->own;
-        ((Brought*)warp->input)->act(brought);
+        const auto act = ((Brought*)warp->input)->act;
+        void* lanes[WARP_SIZE];
+        for (int lane = 0; lane < WARP_SIZE; ++lane) {
+            const Brought* brought = (Brought*)warp[lane].input;
+            if (brought->act != act) fail("the lanes of a warp are at different instructions", warp->place);
+            lanes[lane] = brought->own;
+        }
+        act(lanes);
     }
     unsigned votes = 0;
     for (int lane = 0; lane < WARP_SIZE; ++lane)
@@ -182,6 +191,7 @@ static void prepare_block(uint64_t number) {
     block_number = number;
     blockIdx = block_index(number);
     epoch = 0;
+    forget_copies();
     for (int i = 0; i < thread_count; ++i) {
         threads[i].linear = i;
         threads[i].index = thread_index(i);
