@@ -7,6 +7,7 @@ kernel loops over its work in strides of the whole grid, and so is right for any
 
 import functools
 import operator
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -176,20 +177,21 @@ def source_text(source: Path, variant: Variant) -> str:
     storage, arithmetic = TYPE_NAMES[variant.dtype]
     types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
     constants = "".join(f"constexpr int {name} = {value}; " for name, value in variant.constants)
-    return f'#line 1 "{source.name}"\n{types} {constants}{with_includes(source)}'
+    text = with_includes(own_package.read(source).decode(), source)
+    return f'#line 1 "{source.name}"\n{types} {constants}{text}'
 
 
-def with_includes(source: Path) -> str:
-    """The text of a `.cu` file with each `.cuh` file in the place of its `#include "..."`, as NVRTC finds no files.
+def with_includes(text: str, path: Path) -> str:
+    """The text of a `.cu` file with each `.cuh` file in the place of its `#include`, since NVRTC is given no folders.
 
-    The path is relative to the file, and all lines keep their names and numbers.
+    Where that is, is told from `path`, the file's own. All lines keep their numbers, under the name of their file.
     """
-    text = own_package.read(source).decode()
 
     def included(match: re.Match[str]) -> str:
-        header = (source.parent / match[1]).resolve()
+        header = Path(os.path.normpath(path.parent / match[1]))
         following = text.count("\n", 0, match.start()) + 2
-        return f'#line 1 "{header.name}"\n{with_includes(header)}#line {following} "{source.name}"'
+        content = with_includes(own_package.read(header).decode(), header)
+        return f'#line 1 "{header.name}"\n{content}#line {following} "{path.name}"'
 
     return _INCLUDE.sub(included, text)
 

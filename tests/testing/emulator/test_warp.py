@@ -1,17 +1,21 @@
 """Tensor cores, ldmatrix and cp.async, held to the tables of the PTX ISA, which are written down here anew."""
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import gpucnn
 from gpucnn.errors import KernelError
 from gpucnn.kernels.kernel import with_includes
 from gpucnn.testing.emulator import EmulatedFunction, Emulator
 from tests.testing.emulator.clean_kernels import FOLDER, Array
+from tests.testing.emulator.rounding import as_bf16, as_tf32, bf16_bits, bits
 
-SOURCE = with_includes(FOLDER / "warp.cu")
+SOURCE = with_includes((FOLDER / "warp.cu").read_text(), FOLDER / "warp.cu")
 LANES = range(32)
 
 
@@ -22,30 +26,6 @@ def emulator(request: pytest.FixtureRequest) -> Emulator:
 
 def function(emulator: Emulator, name: str, source: str = SOURCE) -> EmulatedFunction:
     return emulator.module(source, filename="warp.cu").function(name)
-
-
-def rounded(x: Array, bits: int, to_nearest: Callable[[Any], Any]) -> Any:
-    """The numbers with a mantissa of `bits` bits, the leading one included: by arithmetic in double, not by bits."""
-    exponent = np.frexp(x.astype(np.float64))[1]
-    last = np.maximum(exponent, -125) - bits  # the power of 2 of the last bit; subnormal numbers share the smallest
-    return np.ldexp(to_nearest(np.ldexp(x.astype(np.float64), -last)), last)
-
-
-def away_from_zero(x: Any) -> Any:
-    return np.copysign(np.floor(np.abs(x) + 0.5), x)
-
-
-def as_tf32(x: Array) -> Any:
-    return rounded(x, 11, away_from_zero)
-
-
-def as_bf16(x: Array) -> Any:
-    return rounded(x, 8, np.rint)
-
-
-def bits(x: Any) -> Array:
-    """Of float32."""
-    return np.asarray(x, np.float32).view(np.uint32)
 
 
 # Which element of a matrix each register holds: "Matrix Fragments for mma.m16n8k8" and "for mma.m16n8k16 with floating
@@ -95,7 +75,7 @@ def test_rounding(emulator: Emulator, rng: np.random.Generator) -> None:
         expected_tf32, expected_bf16 = as_tf32(x).astype(np.float32), as_bf16(x).astype(np.float32)
     number = ~np.isnan(x)
     np.testing.assert_array_equal(tf32[number], bits(expected_tf32)[number])
-    np.testing.assert_array_equal(bf16[number], bits(expected_bf16)[number] >> 16)
+    np.testing.assert_array_equal(bf16[number], bf16_bits(expected_bf16)[number])
     assert set(tf32[~number]) == {0x7FFFFFFF}
     assert set(bf16[~number]) == {0x7FFF}
     np.testing.assert_array_equal(pairs, bf16 | np.roll(bf16, -1).astype(np.uint32) << 16)
@@ -118,8 +98,7 @@ def test_products_of_bf16(emulator: Emulator, rng: np.random.Generator, order: s
     emulator.order = order
     a, b, c = (rng.standard_normal(shape, np.float32) for shape in ((16, 16), (16, 8), (16, 8)))
     left, right = (
-        (bits(as_bf16(fragments(matrix, places))) >> 16).astype(np.uint16).view("<u4")
-        for matrix, places in ((a, BF16_A), (b, BF16_B))
+        bf16_bits(as_bf16(fragments(matrix, places))).view("<u4") for matrix, places in ((a, BF16_A), (b, BF16_B))
     )
     sums = fragments(c, SUMS)
     function(emulator, "multiply_bf16")((1,), (32,), (left, right, sums))
@@ -188,3 +167,24 @@ def test_a_warp_that_is_not_whole(emulator: Emulator, block: tuple[int, ...], la
     a, b, sums = np.zeros((64, 4), np.uint32), np.zeros((64, 2), np.uint32), np.zeros((64, 4), np.float32)
     with pytest.raises(KernelError, match=rf"mma\.sync needs all 32 lanes of a warp, and lane {lane} does not exist: "):
         function(emulator, "multiply_tf32")((1,), block, (a, b, sums))
+
+
+def functions(path: Path) -> dict[str, str]:
+    """Name to parameters of what a kernel may call, without what the emulator's have besides."""
+    text = re.sub(r"namespace emulator \{.*?\n\}", "", path.read_text(), flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", re.sub(r"//.*", "", text))
+    found = re.findall(r"inline (?:void|unsigned|unsigned short) (\w+)\(((?:[^()]|\([^()]*\))*)\) ?\{", text)
+    return {name: re.sub(r",? ?EMULATOR_CALLER", "", parameters) for name, parameters in found}
+
+
+def test_every_function_has_a_twin_of_the_same_parameters() -> None:
+    package = Path(gpucnn.__file__).parent
+    on_a_gpu = functions(package / "kernels" / "warp.cuh")
+    assert len(on_a_gpu) == 11
+    assert functions(package / "testing" / "emulator" / "device" / "warp.h") == on_a_gpu
+
+
+def test_inline_ptx_stands_in_warp_cuh_alone() -> None:
+    package = Path(gpucnn.__file__).parent
+    sources = [path for path in package.rglob("*.cu*") if path.suffix in (".cu", ".cuh")]
+    assert [path.name for path in sources if re.search(r"\basm\b", path.read_text())] == ["warp.cuh"]

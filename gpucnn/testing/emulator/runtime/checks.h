@@ -131,7 +131,7 @@ static void check_start(const Copy& copy) {
     const void* code = (const char*)copy.caller - 1;
     const int source = find_region(copy.source, code);
     const Region* region = source < 0 ? nearest_region(copy.source) : &regions[source];
-    const std::string access = describe(READ, copy.given, code, copy.source, region);
+    const std::string access = describe(READ, copy.bytes, code, copy.source, region);
     if (source >= 0 && region->kind == SHARED) fail_access("cp.async copies from global memory only", access);
     if ((uintptr_t)copy.source % copy.bytes) fail_access("misaligned address", access);
     check_range((void*)copy.source, copy.given, READ, copy.caller);
