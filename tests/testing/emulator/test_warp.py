@@ -171,7 +171,7 @@ def test_a_warp_that_is_not_whole(emulator: Emulator, block: tuple[int, ...], la
 
 def functions(path: Path) -> dict[str, str]:
     """Name to parameters of what a kernel may call, without what the emulator's have besides."""
-    text = re.sub(r"namespace emulator \{.*?\n\}", "", path.read_text(), flags=re.DOTALL)
+    text = re.sub(r"namespace emulator \{.*?// namespace", "", path.read_text(), flags=re.DOTALL)
     text = re.sub(r"\s+", " ", re.sub(r"//.*", "", text))
     found = re.findall(r"inline (?:void|unsigned|unsigned short) (\w+)\(((?:[^()]|\([^()]*\))*)\) ?\{", text)
     return {name: re.sub(r",? ?EMULATOR_CALLER", "", parameters) for name, parameters in found}
