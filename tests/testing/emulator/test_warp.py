@@ -12,6 +12,7 @@ import gpucnn
 from gpucnn.errors import KernelError
 from gpucnn.kernels.kernel import with_includes
 from gpucnn.testing.emulator import EmulatedFunction, Emulator
+from gpucnn.testing.emulator.source import shared_alignments
 from tests.testing.emulator.clean_kernels import FOLDER, Array
 from tests.testing.emulator.rounding import as_bf16, as_tf32, bf16_bits, bits
 
@@ -167,6 +168,37 @@ def test_a_warp_that_is_not_whole(emulator: Emulator, block: tuple[int, ...], la
     a, b, sums = np.zeros((64, 4), np.uint32), np.zeros((64, 2), np.uint32), np.zeros((64, 4), np.float32)
     with pytest.raises(KernelError, match=rf"mma\.sync needs all 32 lanes of a warp, and lane {lane} does not exist: "):
         function(emulator, "multiply_tf32")((1,), block, (a, b, sums))
+
+
+def test_shared_memory_that_a_gpu_need_not_align() -> None:
+    # As g++ does: without the check, nobody but a GPU would notice.
+    source = SOURCE.replace("__align__(16) unsigned short tile", "__align__(8) unsigned short tile")
+    source = source.replace("__shared__ __align__(16) unsigned char", "__shared__ unsigned char")
+    emulator = Emulator("check")
+    rows, order, registers = np.zeros((32, 8), np.uint16), np.zeros(32, np.int32), np.zeros((32, 14), np.uint32)
+    with pytest.raises(
+        KernelError, match=r"declared without __align__\(16\): .*: read of 16 bytes .* of __shared__ tile "
+    ):
+        function(emulator, "load", source)((1,), (32,), (rows, order, registers))
+    x, y = np.zeros((17, 16), np.uint8), np.zeros((17, 28), np.uint8)
+    with pytest.raises(
+        KernelError, match=r"declared without __align__\(4\): .*: cp\.async of 4 bytes .* __shared__ four "
+    ):
+        function(emulator, "copy", source)((1,), (17,), (x, y))
+
+
+def test_how_shared_variables_are_aligned() -> None:
+    text = """
+    __shared__ __align__(16) unsigned short bf16[8], more[2][(3, 4)];
+    __shared__ alignas( 8 ) unsigned char bytes[8]; __shared__ unsigned short pairs[N];
+    __shared__ unsigned long int longs[2]; __shared__ unsigned words[2]; __shared__ float
+        twice[4], sum; __shared__ A partial[2]; __shared__ float4 vectors[2]; extern __shared__ int dynamic[];
+    } void other() { __shared__ double twice[4]; __shared__ Pair sum; }
+    """
+    assert shared_alignments(text) == {
+        **{"bf16": 16, "more": 16, "bytes": 8, "pairs": 2, "longs": 8, "words": 4, "twice": 8, "sum": 0, "partial": 8},
+        **{"vectors": 0, "dynamic": 4},
+    }
 
 
 def functions(path: Path) -> dict[str, str]:

@@ -72,6 +72,13 @@ static void check_element(const Region& region, Cell& cell, size_t byte, unsigne
     if (const Access* before = find_race(cell, now)) fail_race(region, byte, size, now, *before);
 }
 
+static void check_alignment(const Region& region, AccessKind kind, unsigned size, const void* code, const char* address) {
+    const bool declared = !region.alignment || (unsigned)region.alignment >= size;
+    if (declared && (uintptr_t)address % size == 0) return;
+    const std::string what = declared ? "misaligned address" : text("declared without __align__(%u)", size);
+    fail_access(what.c_str(), describe(kind, size, code, address, &region));
+}
+
 static Access access_of(AccessKind kind, const void* code) {
     return {code_offset(code), (uint32_t)block_number, epoch, (uint16_t)current->linear, kind,
             (uint16_t)current->warp_epoch};
@@ -89,7 +96,7 @@ static void check_access(void* pointer, unsigned size, AccessKind kind, void* re
     const size_t byte = address - region.begin;
     if (byte + size > region.bytes)
         fail_access("out of bounds", describe(kind, size, code, address, &region));
-    if ((uintptr_t)address % size) fail_access("misaligned address", describe(kind, size, code, address, &region));
+    check_alignment(region, kind, size, code, address);
     if (kind != READ && region.kind == READ_ONLY)
         fail_access("write to a const argument", describe(kind, size, code, address, &region));
 
@@ -119,7 +126,7 @@ static void check_shared(const char* what, const char* address, unsigned size, A
     const std::string access = describe(kind, size, code, address, region);
     if (number < 0 || address + size > region->begin + region->bytes) fail_access("out of bounds", access);
     if (region->kind != SHARED) fail_access(what, access);
-    if ((uintptr_t)address % size) fail_access("misaligned address", access);
+    check_alignment(*region, kind, size, code, address);
 }
 
 void before_matrix_row(const void* row) {
