@@ -162,7 +162,7 @@ class Kernel:
         return tuple((place, own) for place, own in places if not self.parameters[place].integer)
 
 
-_INCLUDE = re.compile(r'^#include "([\w./]+\.cuh)"$', re.MULTILINE)
+_INCLUDE = re.compile(r'^#include "([\w./]+\.cuh)"\n', re.MULTILINE)
 
 KERNELS: dict[str, Kernel] = {}
 """Every kernel by its name, as soon as the module that launches it has been imported."""
@@ -189,9 +189,9 @@ def with_includes(text: str, path: Path) -> str:
 
     def included(match: re.Match[str]) -> str:
         header = Path(os.path.normpath(path.parent / match[1]))
-        following = text.count("\n", 0, match.start()) + 2
         content = with_includes(own_package.read(header).decode(), header)
-        return f'#line 1 "{header.name}"\n{content}#line {following} "{path.name}"'
+        following = text.count("\n", 0, match.end()) + 1
+        return f'#line 1 "{header.name}"\n{content}\n#line {following} "{path.name}"\n'
 
     return _INCLUDE.sub(included, text)
 

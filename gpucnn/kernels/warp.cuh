@@ -9,7 +9,6 @@
 //         b (8, 8)      [0] row place, column group       [1] 4 rows below
 //   bf16: a (16, 16)    as for TF32, but pairs: columns 2 * place and the one after it, and 8 columns on
 //         b (16, 8)     as for TF32, but pairs: rows 2 * place and the one below it, and 8 rows below
-#pragma once
 #ifndef __GPUCNN_EMULATOR__
 
 // A float as TF32, which has 10 bits of mantissa, in the place of a float: the nearest, of two the one farther from zero.
