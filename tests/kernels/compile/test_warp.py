@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpucnn.errors import KernelError
 from gpucnn.kernels.kernel import with_includes
+from gpucnn.testing.emulator import Emulator
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc
 from gpucnn.testing.sass import disassemble
+from tests.kernels.compile.ptx import Block, ptx_of
 
 FOLDER = Path(__file__).parents[2] / "testing" / "emulator" / "kernels"
 THREADS = {"warp.cu": 64, "matmul_bf16.cu": 64, "matmul_tf32.cu": 32}
@@ -55,3 +58,49 @@ def test_a_kernel_that_uses_none_of_them_may_include_them_on_older_cards(nvrtc: 
     assert row.kernel == "plain"
     with pytest.raises(KernelError, match="sm_80 or higher"):
         nvrtc.compile(source("matmul_bf16.cu"), "sm_75")
+
+
+FLOATS = np.array([1.5, -3.1415927, 1e-40, 3.4e38, np.inf, -0.0, np.nan, 1 + 2**-8, 1 + 2**-11, 0.1], np.float32)
+
+
+def drawn(*shape: int, dtype: type = np.uint16) -> np.ndarray:
+    return np.random.default_rng(len(shape)).integers(0, 2**15, shape).astype(dtype)
+
+
+def small(*shape: int, dtype: str) -> np.ndarray:
+    """Numbers between 0 and 1: float32, or the upper halves of such."""
+    return np.random.default_rng(len(shape)).random(shape, np.float32).view(np.uint32) >> (16 if dtype == "<u2" else 0)
+
+
+def registers(count: int, dtype: str) -> np.ndarray:
+    """Of 32 lanes, with one TF32 in each, or two bf16."""
+    per_register = 4 // np.dtype(dtype).itemsize
+    return small(32, count * per_register, dtype=dtype).astype(dtype).view("<u4")
+
+
+SUMS = np.arange(128, dtype=np.float32)
+LAUNCHES: dict[str, tuple[int, tuple[np.ndarray | np.integer, ...]]] = {
+    "convert": (
+        32,
+        (np.resize(FLOATS, 32), *(np.zeros(32, dtype) for dtype in (np.uint32, np.uint16, np.uint32)), np.int32(32)),
+    ),
+    "multiply_tf32": (32, (registers(4, "<u4"), registers(2, "<u4"), SUMS)),
+    "multiply_bf16": (32, (registers(4, "<u2"), registers(2, "<u2"), SUMS)),
+    "load": (32, (drawn(32, 8), np.arange(32)[::-1].astype(np.int32), np.zeros((32, 14), np.uint32))),
+    "copy": (17, (drawn(17, 16, dtype=np.uint8), np.zeros((17, 28), np.uint8))),
+    "groups": (32, (np.array([3, 5, 7], np.float32), np.zeros((32, 3), np.float32))),
+}
+
+
+@pytest.mark.parametrize("kernel", LAUNCHES)
+def test_the_ptx_does_what_the_twins_do(nvrtc: Nvrtc, kernel: str) -> None:
+    threads, arguments = LAUNCHES[kernel]
+    by_ptx, by_twins = ([argument.copy() for argument in arguments] for _ in range(2))
+    Block(ptx_of(nvrtc, source("warp.cu")), kernel, threads, by_ptx)
+    Emulator("check").module(source("warp.cu")).function(kernel)((1,), (threads,), tuple(by_twins))
+    changed = [
+        not np.array_equal(before, after, equal_nan=True) for before, after in zip(arguments, by_ptx, strict=True)
+    ]
+    assert any(changed)
+    for found, expected in zip(by_ptx, by_twins, strict=True):
+        np.testing.assert_array_equal(found, expected)

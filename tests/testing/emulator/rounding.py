@@ -19,8 +19,9 @@ def as_bf16(x: Array) -> Array:
 
 
 def bits(x: Array) -> Array:
-    """As float32, as whole numbers."""
-    return x.astype(np.float32).view(np.uint32)
+    """As float32, as whole numbers; what is too large for it is infinite."""
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32).view(np.uint32)
 
 
 def bf16_bits(x: Array) -> Array:

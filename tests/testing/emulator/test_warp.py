@@ -1,9 +1,8 @@
-"""Tensor cores, ldmatrix and cp.async, held to the tables of the PTX ISA, which are written down here anew."""
+"""Tensor cores, ldmatrix and cp.async, held to the tables of the PTX ISA, see `ptx_tables`."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +13,10 @@ from gpucnn.kernels.kernel import with_includes
 from gpucnn.testing.emulator import EmulatedFunction, Emulator
 from gpucnn.testing.emulator.source import shared_alignments
 from tests.testing.emulator.clean_kernels import FOLDER, Array
+from tests.testing.emulator.ptx_tables import BF16_A, BF16_B, SUMS, TF32_A, TF32_B, fragments
 from tests.testing.emulator.rounding import as_bf16, as_tf32, bf16_bits, bits
 
 SOURCE = with_includes((FOLDER / "warp.cu").read_text(), FOLDER / "warp.cu")
-LANES = range(32)
 
 
 @pytest.fixture(params=["fast", "check", "coverage"])
@@ -27,30 +26,6 @@ def emulator(request: pytest.FixtureRequest) -> Emulator:
 
 def function(emulator: Emulator, name: str, source: str = SOURCE) -> EmulatedFunction:
     return emulator.module(source, filename="warp.cu").function(name)
-
-
-# Which element of a matrix each register holds: "Matrix Fragments for mma.m16n8k8" and "for mma.m16n8k16 with floating
-# point type". Keys are (lane, number of the element in the lane), values (row, column).
-def layout(count: int, place: Callable[[int, int, int], tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
-    return {(lane, i): place(lane >> 2, lane % 4, i) for lane in LANES for i in range(count)}
-
-
-SUMS = layout(4, lambda group, thread, i: (group if i < 2 else group + 8, thread * 2 + (i & 1)))
-TF32_A = layout(4, lambda group, thread, i: (group if i in (0, 2) else group + 8, thread if i < 2 else thread + 4))
-TF32_B = layout(2, lambda group, thread, i: (thread if i == 0 else thread + 4, group))
-BF16_A = layout(
-    8,
-    lambda group, thread, i: (
-        group if 0 <= i < 2 or 4 <= i < 6 else group + 8,
-        thread * 2 + (i & 1) if i < 4 else thread * 2 + (i & 1) + 8,
-    ),
-)
-BF16_B = layout(4, lambda group, thread, i: (thread * 2 + (i & 1) if i < 2 else thread * 2 + (i & 1) + 8, group))
-
-
-def fragments(matrix: Any, places: dict[tuple[int, int], tuple[int, int]]) -> Any:
-    """(lanes, elements), as the registers of a warp hold the matrix."""
-    return np.array([matrix[place] for _, place in sorted(places.items())]).reshape(32, -1)
 
 
 def test_each_element_is_in_one_place() -> None:
@@ -71,12 +46,10 @@ def odd_floats(rng: np.random.Generator) -> Array:
 def test_rounding(emulator: Emulator, rng: np.random.Generator) -> None:
     x = odd_floats(rng)
     tf32, bf16, pairs = (np.zeros(x.size, dtype) for dtype in (np.uint32, np.uint16, np.uint32))
-    with np.errstate(all="ignore"):
-        function(emulator, "convert")((-(-x.size // 64),), (64,), (x, tf32, bf16, pairs, np.int32(x.size)))
-        expected_tf32, expected_bf16 = as_tf32(x).astype(np.float32), as_bf16(x).astype(np.float32)
+    function(emulator, "convert")((-(-x.size // 64),), (64,), (x, tf32, bf16, pairs, np.int32(x.size)))
     number = ~np.isnan(x)
-    np.testing.assert_array_equal(tf32[number], bits(expected_tf32)[number])
-    np.testing.assert_array_equal(bf16[number], bf16_bits(expected_bf16)[number])
+    np.testing.assert_array_equal(tf32[number], bits(as_tf32(x[number])))
+    np.testing.assert_array_equal(bf16[number], bf16_bits(as_bf16(x[number])))
     assert set(tf32[~number]) == {0x7FFFFFFF}
     assert set(bf16[~number]) == {0x7FFF}
     np.testing.assert_array_equal(pairs, bf16 | np.roll(bf16, -1).astype(np.uint32) << 16)
