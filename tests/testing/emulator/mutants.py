@@ -2,16 +2,28 @@
 
 from pathlib import Path
 
+from gpucnn.testing.nvrtc import find_library
 from tests.mutation import Mutant, Table
 
+PTX = "tests/kernels/compile/test_warp.py"
 VALUES, REPORTS = "tests/testing/emulator/test_warp.py", "tests/testing/emulator/test_planted_warp_bugs.py"
 TESTS_OF = {
+    "warp.cuh": [PTX],
     "warp.h": [VALUES],
     **{file: [VALUES, REPORTS] for file in ("copies.h", "checks.h", "race_detector.h", "scheduler.h")},
 }
 """What is run for a change in a file."""
 
 MUTANTS = [
+    Mutant("warp.cuh", '"f"(second), "f"(first)', '"f"(first), "f"(second)'),
+    Mutant("warp.cuh", "cvt.rna.tf32.f32 %0, %1;", "mov.b32 %0, %1;"),
+    Mutant("warp.cuh", '"r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])', '"r"(a[0]), "r"(a[2]), "r"(a[1]), "r"(a[3])', 2),
+    Mutant("warp.cuh", '"r"(b[0]), "r"(b[1])', '"r"(b[1]), "r"(b[0])', 2),
+    Mutant("warp.cuh", "x2.trans.shared", "x2.shared"),
+    Mutant("warp.cuh", "x4.shared.b16 {%0,%1,%2,%3}", "x4.shared.b16 {%0,%2,%1,%3}"),
+    Mutant("warp.cuh", "16, %2;", "16, 16;"),
+    Mutant("warp.cuh", "[%0], [%1], %2, %3;", "[%0], [%1], %2;"),
+    Mutant("warp.cuh", '"cp.async.wait_all;"', '"cp.async.wait_group 1;"'),
     Mutant("warp.h", "(__float_as_uint(value) + 0x1000u)", "(__float_as_uint(value) + 0x0fffu)"),
     Mutant("warp.h", "if (isnan(value)) return 0x7fffffffu;", ""),
     Mutant("warp.h", "if (isnan(value)) return 0x7fff;", ""),
@@ -51,4 +63,8 @@ MUTANTS = [
     Mutant("scheduler.h", "    forget_copies();\n", ""),
 ]  # fmt: skip
 
-TABLE = Table("tensor cores", Path("testing/emulator"), MUTANTS, TESTS_OF, sample=6)
+if find_library() is None:  # without NVIDIA's compiler nobody reads the PTX
+    del TESTS_OF["warp.cuh"]
+    MUTANTS = [mutant for mutant in MUTANTS if mutant.file_name in TESTS_OF]
+
+TABLE = Table("tensor cores", Path(), MUTANTS, TESTS_OF, sample=6)

@@ -77,6 +77,7 @@ extern "C" __global__ void groups(const float* x, float* y)
     __shared__ float kept[32][3];
     float* own = kept[threadIdx.x];
     for (int i = 0; i < 3; ++i) {
+        own[i] = -1.0f;
         copy_async<4>(own + i, x + i);
         commit_copies();
         if (i == 0) commit_copies();
