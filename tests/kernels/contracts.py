@@ -299,10 +299,8 @@ def check_channel_sums(backend: Backend, dtype: type) -> None:
 
 
 def check_batch_norm(backend: Backend, dtype: type) -> None:
-    cases = itertools.product(
-        ((2, 1, 1), (3, 2, 5), (7, 3, 1), (9, 2, 70), (2, 3, 301), (1, 2, 1030)), (0.0, 3.0), (True, False)
-    )
-    for number, (shape, mean, affine) in enumerate(cases):
+    shapes = ((2, 1, 1), (3, 2, 5), (7, 3, 1), (9, 2, 70), (2, 3, 301), (1, 2, 1030))
+    for number, (shape, (mean, affine)) in enumerate(itertools.product(shapes, ((0.0, True), (3.0, False)))):
         values = draw(dtype, *shape, seed=number) + dtype(mean)
         gradient = draw(dtype, *shape, seed=number + 100)
         weight, bias = (draw(dtype, shape[1], seed=number + 200 + i) if affine else None for i in range(2))
@@ -397,12 +395,13 @@ def batch_norm_by_channels(
 
 
 def check_cross_entropy(backend: Backend, dtype: type) -> None:
-    for images, classes in ((1, 2), (5, 10), (9, 33), (19, 70), (256, 2), (300, 3)):
+    for number, (images, classes) in enumerate(((1, 2), (5, 10), (9, 33), (19, 70), (256, 2), (300, 3))):
         rng = np.random.default_rng(classes)
         logits = (3 * rng.standard_normal((images, classes))).astype(dtype)
         labels = rng.integers(0, classes, images)
         weights = rng.uniform(0.2, 2.0, classes).astype(dtype)
-        for class_weights, smoothing, blocks in itertools.product((None, weights), (0.0, 0.25), (1, 50)):
+        for class_weights, smoothing in itertools.product((None, weights), (0.0, 0.25)):
+            blocks = (1, 50)[(number + (class_weights is None) + (smoothing > 0)) % 2]
             wide = blocks == 1 and not backend.on_cpu  # where labels may have 64 bits
             targets = Targets(
                 backend.array(labels.astype(np.int64 if wide else np.int32)),

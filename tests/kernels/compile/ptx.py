@@ -5,6 +5,7 @@ cp.async comes when it is waited for. An instruction that is not known ends the 
 """
 
 import ctypes
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ Values = list[int]
 """Of a register in all threads, as unsigned bits."""
 
 
+@functools.cache
 def ptx_of(nvrtc: Nvrtc, source: str) -> str:
     """What the source is in PTX, for sm_80."""
     library, program, size = nvrtc._library, ctypes.c_void_p(), ctypes.c_size_t()
