@@ -136,6 +136,16 @@ def test_nothing_is_there_before_it_was_waited_for() -> None:
     np.testing.assert_array_equal(y[:, 1:], np.tile(x[1:], (32, 1)))
 
 
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+@pytest.mark.parametrize("early", [True, False])
+def test_the_source_of_a_copy_must_stay_until_it_was_waited_for(early: bool, order: str) -> None:
+    x, y = np.ones(64, np.float32), np.zeros(64, np.float32)
+    with pytest.raises(
+        KernelError, match=r"race on byte \d+ of x float32\[64\]: .* (read|write) .*; .* (write|read) .*; no bar"
+    ):
+        function(Emulator("check", order), "change_source")((1,), (64,), (x, y, np.bool_(early)))
+
+
 @pytest.mark.parametrize(("block", "lane"), [((31,), 31), ((33,), 1)])
 def test_a_warp_that_is_not_whole(emulator: Emulator, block: tuple[int, ...], lane: int) -> None:
     a, b, sums = np.zeros((64, 4), np.uint32), np.zeros((64, 2), np.uint32), np.zeros((64, 4), np.float32)

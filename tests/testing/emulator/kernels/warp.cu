@@ -89,3 +89,16 @@ extern "C" __global__ void groups(const float* x, float* y)
     wait_for_copies<0>();
     y[threadIdx.x * 3 + 2] = own[2];
 }
+
+// Wrong: a thread writes what another one's copy reads, before a barrier or after it, but before that has been waited for.
+extern "C" __global__ void change_source(float* x, float* y, bool early)
+{
+    __shared__ float kept[64];
+    const int i = threadIdx.x, next = (i + 1) % 64;
+    copy_async<4>(kept + i, x + i);
+    if (early) x[next] = 0.0f;
+    __syncthreads();
+    if (!early) x[next] = 0.0f;
+    wait_for_all_copies();
+    y[i] = kept[i];
+}
