@@ -48,6 +48,11 @@ MUTANTS = [
     Mutant("checks.h", "    check_access(copy.target, copy.bytes, COPY, copy.caller);\n", ""),
     Mutant("checks.h", "    check_range((void*)copy.source, copy.given, READ, copy.caller);\n    check_access",
            "    check_access"),
+    Mutant(
+        "checks.h",
+        "    check_range((void*)copy.source, copy.given, READ, copy.caller);\n    if (!launch",
+        "    if (!launch",
+    ),
     Mutant("checks.h", "if ((uintptr_t)copy.source % copy.bytes) fail_access", "if (false) fail_access"),
     Mutant("checks.h", "if (source >= 0 && region->kind == SHARED)", "if (false)"),
     Mutant("checks.h", "if (region->kind != SHARED) fail_access(what, access);", ""),
