@@ -10,7 +10,8 @@ VALUES, REPORTS = "tests/testing/emulator/test_warp.py", "tests/testing/emulator
 TESTS_OF = {
     "warp.cuh": [PTX],
     "warp.h": [VALUES],
-    **{file: [VALUES, REPORTS] for file in ("copies.h", "checks.h", "race_detector.h", "scheduler.h")},
+    "race_detector.h": ["tests/testing/emulator/test_race_detector.py"],
+    **{file: [VALUES, REPORTS] for file in ("copies.h", "checks.h", "scheduler.h")},
 }
 """What is run for a change in a file."""
 
