@@ -184,12 +184,18 @@ def source_text(source: Path, variant: Variant) -> str:
 def with_includes(text: str, path: Path) -> str:
     """The text of a `.cu` file with each `.cuh` file in the place of its `#include`, since NVRTC is given no folders.
 
-    Where that is, is told from `path`, the file's own. All lines keep their numbers, under the name of their file.
+    Where that is, is told from `path`, the file's own. All lines keep their numbers, under the name of their file. Raises
+    LaunchError if it is not there.
     """
 
     def included(match: re.Match[str]) -> str:
         header = Path(os.path.normpath(path.parent / match[1]))
-        content = with_includes(own_package.read(header).decode(), header)
+        try:
+            content = with_includes(own_package.read(header).decode(), header)
+        except OSError as error:
+            raise LaunchError(
+                f'{path.name} has #include "{match[1]}", but there is no {header}; give the path from where {path.name} lies'
+            ) from error
         following = text.count("\n", 0, match.end()) + 1
         return f'#line 1 "{header.name}"\n{content}\n#line {following} "{path.name}"\n'
 

@@ -551,6 +551,16 @@ def test_what_a_source_includes_stands_in_its_place_and_lines_keep_their_numbers
                 use((1,), (1,), (gpu.asarray(np.array([value], np.float32)),))
 
 
+def test_what_a_source_includes_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "use.cu"
+    path.write_text('// Uses it.\n#include "warp.cuh"\n')
+    with pytest.raises(LaunchError) as raised:
+        source_text(path, Variant(np.dtype(np.float32), NARROW))
+    assert str(raised.value) == (
+        f'use.cu has #include "warp.cuh", but there is no {tmp_path / "warp.cuh"}; give the path from where use.cu lies'
+    )
+
+
 # What the compiler is to know.
 
 SCALED = """// y = factor * x
