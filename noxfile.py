@@ -120,7 +120,7 @@ def lower_bounds(extras: Iterable[str]) -> list[str]:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Do changes of kernels, compiled loops and training turn the tests red? An hour; `-- -k FILE` tries those of one file."""
-    session.install("-e", ".[dev]")
+    session.install("-e", ".[dev]", "nvidia-cuda-nvrtc-cu12")  # which reads the PTX
     session.run("pytest", "tests/test_mutants.py", "--mutants", "--every-mutant", *session.posargs)
 
 

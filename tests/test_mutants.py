@@ -20,6 +20,7 @@ from tests.kernels.gemm_mutants import TABLE as PRODUCTS
 from tests.kernels.mutants import TABLE as KERNELS
 from tests.mutation import ROOT, Mutant, Table
 from tests.plot.mutants import TABLE as FIGURES
+from tests.testing.emulator.mutants import TABLE as TENSOR_CORES
 from tests.testing.mutants import TABLE as STAND_IN
 from tests.training.mutants import TABLE as TRAINING
 from tests.training.parallel_mutants import TABLE as PROCESSES
@@ -33,6 +34,7 @@ TABLES = (
     GROUPS,
     PREDICTIONS,
     STAND_IN,
+    TENSOR_CORES,
     EXPLAIN,
     FIGURES,
     CLASSIFIER,

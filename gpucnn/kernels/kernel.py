@@ -7,6 +7,7 @@ kernel loops over its work in strides of the whole grid, and so is right for any
 
 import functools
 import operator
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,6 +162,8 @@ class Kernel:
         return tuple((place, own) for place, own in places if not self.parameters[place].integer)
 
 
+_INCLUDE = re.compile(r'^#include "([\w./]+\.cuh)"\n', re.MULTILINE)
+
 KERNELS: dict[str, Kernel] = {}
 """Every kernel by its name, as soon as the module that launches it has been imported."""
 
@@ -174,7 +177,29 @@ def source_text(source: Path, variant: Variant) -> str:
     storage, arithmetic = TYPE_NAMES[variant.dtype]
     types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
     constants = "".join(f"constexpr int {name} = {value}; " for name, value in variant.constants)
-    return f'#line 1 "{source.name}"\n{types} {constants}{own_package.read(source).decode()}'
+    text = with_includes(own_package.read(source).decode(), source)
+    return f'#line 1 "{source.name}"\n{types} {constants}{text}'
+
+
+def with_includes(text: str, path: Path) -> str:
+    """The text of a `.cu` file with each `.cuh` file in the place of its `#include`, since NVRTC is given no folders.
+
+    Where that is, is told from `path`, the file's own. All lines keep their numbers, under the name of their file. Raises
+    LaunchError if it is not there.
+    """
+
+    def included(match: re.Match[str]) -> str:
+        header = Path(os.path.normpath(path.parent / match[1]))
+        try:
+            content = with_includes(own_package.read(header).decode(), header)
+        except OSError as error:
+            raise LaunchError(
+                f'{path.name} has #include "{match[1]}", but there is no {header}; give the path from where {path.name} lies'
+            ) from error
+        following = text.count("\n", 0, match.end()) + 1
+        return f'#line 1 "{header.name}"\n{content}\n#line {following} "{path.name}"\n'
+
+    return _INCLUDE.sub(included, text)
 
 
 def divisor_of(value: int, index: IndexType) -> np.ndarray:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from gpucnn.errors import DeviceError, KernelError
 
-ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100")
-"""From Turing to Blackwell: what CUDA 12 and 13 both know."""
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+"""From Turing to Blackwell, in data centres and in laptops: what CUDA 12.8 and 13 both know."""
 
 REGISTERS_PER_BLOCK = 65_536
 WARP_THREADS = 32

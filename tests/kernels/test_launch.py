@@ -525,6 +525,42 @@ def test_kernels_divide_exactly(tmp_path: Path, index: IndexType) -> None:
             np.testing.assert_array_equal(remainders.get(), numbers % value)
 
 
+# What a source includes.
+
+
+@needs_compiler
+def test_what_a_source_includes_stands_in_its_place_and_lines_keep_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "half.cuh").write_text("// half\n__device__ inline A half(A x) { return x / 2; }")
+    (tmp_path / "quarter.cuh").write_text(
+        '#include "deeper/half.cuh"\n__device__ inline A quarter(A x)\n{\n    assert(x > 0);\n    return half(half(x));\n}\n'
+    )
+    path = tmp_path / "kernels" / "use.cu"
+    path.parent.mkdir()
+    path.write_text(
+        '// Uses it.\n#include "../quarter.cuh"\n\nextern "C" __global__ void use(T* x)\n{\n'
+        "    assert(x[0] != 8);\n    x[0] = quarter(x[0]);\n}\n"
+    )
+    with emulated_gpu() as gpu:
+        use = gpu.RawModule(code=source_text(path, Variant(np.dtype(np.float32), NARROW))).get_function("use")
+        x = gpu.asarray(np.array([6], np.float32))
+        use((1,), (1,), (x,))
+        assert x.get().tolist() == [1.5]
+        for value, place in ((8, r"use\.cu:6"), (-1, r"quarter\.cuh:4")):
+            with pytest.raises(KernelError, match=rf"assertion failed: .*@\[{place}\]$"):
+                use((1,), (1,), (gpu.asarray(np.array([value], np.float32)),))
+
+
+def test_what_a_source_includes_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "use.cu"
+    path.write_text('// Uses it.\n#include "warp.cuh"\n')
+    with pytest.raises(LaunchError) as raised:
+        source_text(path, Variant(np.dtype(np.float32), NARROW))
+    assert str(raised.value) == (
+        f'use.cu has #include "warp.cuh", but there is no {tmp_path / "warp.cuh"}; give the path from where use.cu lies'
+    )
+
+
 # What the compiler is to know.
 
 SCALED = """// y = factor * x

@@ -5,9 +5,9 @@
     kernel((11,), (128,), (images, columns, np.int32(4)))
 
 It says what a GPU would not: an access out of bounds, a race, shared memory read before it is written, a barrier that
-some threads never reach, each with kernel, line, block and thread. It says nothing about speed, nor about what blocks
-that run at the same time see of each other; and an access beyond a shared array that hits another shared array passes.
-Needs g++ >= 10 on Linux.
+some threads never reach, a copy by cp.async that is read before it was waited for, each with kernel, line, block and
+thread. It says nothing about speed, nor about what blocks that run at the same time see of each other; and an access
+beyond a shared array that hits another shared array passes. Needs g++ >= 10 on Linux.
 
 How it works: a block's threads are fibers that run in turn (runtime/scheduler.h); the compiler's sanitizers call checks
 of our own before each access (runtime/checks.h), and arrays are copied to where they lie far apart (staging.py); what a

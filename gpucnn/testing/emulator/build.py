@@ -20,8 +20,9 @@ from gpucnn.testing.emulator.compiler import (
 )
 from gpucnn.testing.emulator.source import define_lines, translate
 
-# What NVRTC defines, so that #if in a kernel goes the way that it goes there.
-_PREDEFINED = ("-D__CUDACC__", "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=800")
+# What NVRTC defines, so that #if in a kernel goes the way that it goes there; and the one name that tells the emulator
+# from it, for functions that are inline PTX on a GPU.
+_PREDEFINED = ("-D__CUDACC__", "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=800", "-D__GPUCNN_EMULATOR__")
 # Nor has NVRTC any standard header to include.
 _NO_STANDARD_HEADERS = ("-nostdinc", "-nostdinc++")
 _VARIABLE = re.compile(r"^([0-9a-f]+) ([0-9a-f]+) [bBdDuvV] (_Z\w+)$", re.MULTILINE)
@@ -58,6 +59,8 @@ class Variable(NamedTuple):
     is_shared: bool
     address: int
     size: int
+    alignment: int
+    """Of a `__shared__` array, as it is declared; 0 where that is not known."""
 
 
 class Library(NamedTuple):
@@ -68,7 +71,8 @@ class Library(NamedTuple):
     parameters: dict[str, tuple[str, ...]]
     """Names of each kernel's parameters."""
     variables: tuple[Variable, ...]
-    uses_dynamic_shared: bool
+    dynamic_alignment: int | None
+    """Of dynamic shared memory, as it is declared; 0 where that is not known, None if the file uses none."""
     dynamic_shared: int
     """The address of dynamic shared memory."""
     checks_memory: bool
@@ -108,8 +112,11 @@ def _open(path: Path, content: dict[str, Any], runtime: ctypes.CDLL, checks_memo
         path,
         tuple(table),
         content["parameters"],
-        tuple(Variable(name, shared, start + offset, size) for name, shared, offset, size in content["variables"]),
-        content["uses_dynamic_shared"],
+        tuple(
+            Variable(name, shared, start + offset, size, alignment)
+            for name, shared, offset, size, alignment in content["variables"]
+        ),
+        content["dynamic_alignment"],
         ctypes.addressof(ctypes.c_char.in_dll(runtime, "gpucnn_emulator_dynamic_shared")),
         checks_memory,
         runtime.gpucnn_emulator_launch,
@@ -184,14 +191,16 @@ def _build_module(source: CudaSource, mode: str, compiler: str, folder: Path, li
     symbols = run(["nm", "-S", library.name], folder)
     table = re.search(r"^([0-9a-f]+) [0-9a-f]+ \w gpucnn_emulator_kernels$", symbols, re.MULTILINE)
     assert table is not None
+    start, alignments = int(table[1], 16), translation.shared_alignments
+    variables = [
+        (_plain_name(symbol), _is_local(symbol), int(address, 16) - start, int(size, 16))
+        for address, size, symbol in _VARIABLE.findall(symbols)
+        if "N8emulator" not in symbol
+    ]
     return {
         "parameters": translation.parameters,
-        "variables": [
-            (_plain_name(match[3]), _is_local(match[3]), int(match[1], 16) - int(table[1], 16), int(match[2], 16))
-            for match in _VARIABLE.finditer(symbols)
-            if "N8emulator" not in match[3]
-        ],
-        "uses_dynamic_shared": translation.uses_dynamic_shared,
+        "variables": [(*variable, alignments.get(variable[0], 0)) for variable in variables],
+        "dynamic_alignment": min((alignments.get(name, 0) for name in translation.dynamic_arrays), default=None),
     }
 
 

@@ -37,6 +37,7 @@ class _Region(ctypes.Structure):
         ("bytes", ctypes.c_size_t),
         ("element_bytes", ctypes.c_int),
         ("kind", ctypes.c_int),
+        ("alignment", ctypes.c_int),
     )
 
 
@@ -92,10 +93,10 @@ class EmulatedFunction:
         self._values = [ctypes.create_string_buffer(max(8, parameter.size)) for parameter in parameters]
         self._pointers = (ctypes.c_void_p * max(1, len(parameters)))(*map(ctypes.addressof, self._values))
         self._variables = [
-            _Region(f"__shared__ {name}".encode(), address, size, 4, _SHARED)
+            _Region(f"__shared__ {name}".encode(), address, size, 4, _SHARED, alignment)
             if is_shared
             else _Region(f"variable {name}".encode(), address, size, 4, _WRITABLE)
-            for name, is_shared, address, size in library.variables
+            for name, is_shared, address, size, alignment in library.variables
         ]
         code = ctypes.CDLL(str(library.path))
         self._constants = [(ctypes.c_int.in_dll(code, name), value) for name, value in constants.items()]
@@ -163,8 +164,10 @@ class EmulatedFunction:
             for item in memory
         ]
         regions += self._variables
-        if self._library.uses_dynamic_shared:
-            regions.append(_Region(b"dynamic shared memory", self._library.dynamic_shared, shared_memory, 4, _SHARED))
+        library = self._library
+        if library.dynamic_alignment is not None:
+            dynamic = (library.dynamic_shared, shared_memory, 4, _SHARED, library.dynamic_alignment)
+            regions.append(_Region(b"dynamic shared memory", *dynamic))
         return (_Region * len(regions))(*regions)
 
 

@@ -16,6 +16,14 @@ _CONSTANT = re.compile(r"constexpr int (\w+) = (-?\d+);")
 _DYNAMIC = re.compile(
     r"\bextern\s+__shared__\s+(?:__align__\s*\([^)]*\)\s*|alignas\s*\([^)]*\)\s*)?([\w:\s]+?)\s*(\w+)\s*\[\s*\]\s*;"
 )
+_SCALAR = r"(?:unsigned|signed|bool|char|short|int|long|float|double)\b"
+_SHARED = re.compile(
+    rf"\b__shared__\s+(?:(?:__align__|alignas)\s*\(\s*(\d+)\s*\)\s*)?({_SCALAR}(?:\s+{_SCALAR})*|\w+)([^;]*);"
+)
+_ALIGNMENTS = {"bool": 1, "char": 1, "short": 2, "half": 2, "__half": 2, "int": 4, "float": 4}
+_ALIGNMENTS |= dict.fromkeys(
+    ("long", "double", "T", "A", "I"), 8
+)  # at most: the last three are declared by the launcher
 _MARKER = re.compile(r"^#[^\n]*$", re.MULTILINE)
 
 
@@ -36,7 +44,9 @@ class Translation(NamedTuple):
     parameters: dict[str, tuple[str, ...]]
     """Names of the parameters of each kernel in the table."""
     uses_half: bool
-    uses_dynamic_shared: bool
+    dynamic_arrays: tuple[str, ...]
+    shared_alignments: dict[str, int]
+    """See the function of this name."""
 
 
 def split_filename(source: str, filename: str) -> tuple[str, str]:
@@ -79,7 +89,7 @@ def translate(preprocessed: str, name_expressions: Sequence[str]) -> Translation
     entries = "".join(
         f'    emulator::describe("{name}", {name}, {kernel.launch_bound}),\n' for name, kernel in dict(rows).items()
     )
-    body, dynamic_arrays = _DYNAMIC.subn(_dynamic_array, preprocessed)
+    body = _DYNAMIC.sub(_dynamic_array, preprocessed)
     code = (
         f'{body}\n#line 1 "table of kernels"\n'
         f'extern "C" EMULATOR_EXPORT emulator::Kernel gpucnn_emulator_kernels[] = {{\n{entries}    {{}}\n}};\n'
@@ -88,8 +98,24 @@ def translate(preprocessed: str, name_expressions: Sequence[str]) -> Translation
         code,
         {name: kernel.parameters for name, kernel in rows},
         uses_half='cuda_fp16.h"' in preprocessed,
-        uses_dynamic_shared=dynamic_arrays > 0,
+        dynamic_arrays=tuple(name for _, name in _DYNAMIC.findall(preprocessed)),
+        shared_alignments=shared_alignments(preprocessed),
     )
+
+
+def shared_alignments(preprocessed: str) -> dict[str, int]:
+    """To how many bytes each `__shared__` variable is aligned, as it is declared or as its elements are; 0 if unknown.
+
+    g++ aligns arrays to 16 bytes and more, which would hide that a GPU need not. Where several have one name, the most that
+    one of them has; types that may bring an alignment of their own, such as float4, are not known here.
+    """
+    found: dict[str, list[int]] = {}
+    for declared, type_text, rest in _SHARED.findall(preprocessed):
+        words = [word for word in type_text.split() if word not in ("unsigned", "signed")] or ["int"]
+        alignment = int(declared or _ALIGNMENTS.get(words[0], 0))
+        for text in split_arguments(_MARKER.sub("", rest)):
+            found.setdefault(_parameter_name(text), []).append(alignment)
+    return {name: 0 if 0 in alignments else max(alignments) for name, alignments in found.items()}
 
 
 def find_kernels(preprocessed: str) -> list[KernelSource]:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from gpucnn.kernels.kernel import with_includes
 from gpucnn.testing.emulator import Emulator
+from tests.testing.emulator.rounding import as_bf16, as_tf32, bf16_bits
 
 FOLDER = Path(__file__).parent / "kernels"
 Array = np.ndarray[Any, Any]
@@ -35,7 +37,8 @@ class Case(NamedTuple):
 
 def run(case: Case, emulator: Emulator, source: str | None = None, **changes: Any) -> Launch:
     launch = case.launch(np.random.default_rng(20261124))._replace(**changes)
-    module = emulator.module(source or case.source(), case.options, case.file)
+    text = with_includes(source or case.source(), FOLDER / case.file)
+    module = emulator.module(text, case.options, case.file)
     module.function(case.kernel)(launch.grid, launch.block, launch.args, launch.shared_mem)
     return launch
 
@@ -145,6 +148,17 @@ def conv2d_float64(rng: np.random.Generator) -> Launch:
     return conv2d(rng, np.float64)
 
 
+def matmul_bf16(rng: np.random.Generator) -> Launch:
+    a, b, c = floats(rng, 37, 40), floats(rng, 40, 24), unwritten(37, 24)
+    arguments = bf16_bits(as_bf16(a)), bf16_bits(as_bf16(b)), c
+    return Launch((2, 2), (64,), (*arguments, *ints(37, 24, 40)), [(c, as_bf16(a) @ as_bf16(b))])
+
+
+def matmul_tf32(rng: np.random.Generator) -> Launch:
+    a, b, c = floats(rng, 21, 19), floats(rng, 19, 13), unwritten(21, 13)
+    return Launch((2, 2), (32,), (a, b, c, *ints(21, 13, 19)), [(c, as_tf32(a) @ as_tf32(b))])
+
+
 CASES = {
     "matmul": Case("matmul.cu", "matmul", matmul),
     "softmax": Case("softmax.cu", "softmax_cross_entropy", softmax),
@@ -154,6 +168,8 @@ CASES = {
     "max_pool_scatter": Case("pool.cu", "max_pool_scatter", max_pool_scatter),
     "average_pool": Case("pool.cu", "average_pool", average_pool),
     "sgd": Case("sgd.cu", "sgd", sgd),
+    "matmul_bf16": Case("matmul_bf16.cu", "matmul_bf16", matmul_bf16),
+    "matmul_tf32": Case("matmul_tf32.cu", "matmul_tf32", matmul_tf32),
     "conv2d": Case("conv2d.cu", "conv2d", conv2d, ("-DT=float",)),
     "conv2d, float64": Case("conv2d.cu", "conv2d", conv2d_float64, ("-DT=double",)),
 }

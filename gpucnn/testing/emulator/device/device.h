@@ -10,4 +10,5 @@
 #include "atomics.h"
 #include "bits.h"
 #include "math_functions.h"
+#include "warp.h"
 #include "kernel_table.h"

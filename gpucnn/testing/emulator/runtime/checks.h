@@ -29,11 +29,21 @@ static std::string describe(AccessKind kind, unsigned size, const void* code, co
     stop();
 }
 
-[[noreturn]] static void fail_race(const Region& region, size_t byte, const Access& now, const Access& before) {
+// What would have ordered two accesses that race.
+static const char* what_orders(const char* address, unsigned size, const Access& now, const Access& before) {
+    if (before.kind == COPY)
+        for (const Copy& copy : copies[before.thread])
+            if (address < copy.target + copy.bytes && copy.target < address + size)
+                return what_is_missing(before.thread, copy);
+    return now.block == before.block ? "no barrier between them" : "different blocks";
+}
+
+[[noreturn]] static void fail_race(const Region& region, size_t byte, unsigned size, const Access& now,
+                                   const Access& before) {
     report(text("race on byte %zu of %s: %s %s %s; %s %s %s; %s", byte, region.name,
                 name_of(now.block, now.thread).c_str(), VERBS[now.kind], at(now.code).c_str(),
                 name_of(before.block, before.thread).c_str(), VERBS[before.kind], at(before.code).c_str(),
-                now.block == before.block ? "no barrier between them" : "different blocks"));
+                what_orders(region.begin + byte, size, now, before)));
     stop();
 }
 
@@ -52,14 +62,26 @@ static void check_element(const Region& region, Cell& cell, size_t byte, unsigne
                           const void* code) {
     const uint32_t generation = region.kind == SHARED ? block_generation : launch_generation;
     if (cell.generation != generation) {
-        if (region.kind == SHARED && now.kind != WRITE)
+        if (region.kind == SHARED && (now.kind == READ || now.kind == ATOMIC))
             fail_access("uninitialised shared memory",
                         describe((AccessKind)now.kind, size, code, region.begin + byte, &region));
         cell = Cell();
         cell.generation = generation;
     }
     if (!launch->find_races) return;
-    if (const Access* before = find_race(cell, now)) fail_race(region, byte, now, *before);
+    if (const Access* before = find_race(cell, now)) fail_race(region, byte, size, now, *before);
+}
+
+static void check_alignment(const Region& region, AccessKind kind, unsigned size, const void* code, const char* address) {
+    const bool declared = !region.alignment || (unsigned)region.alignment >= size;
+    if (declared && (uintptr_t)address % size == 0) return;
+    const std::string what = declared ? "misaligned address" : text("declared without __align__(%u)", size);
+    fail_access(what.c_str(), describe(kind, size, code, address, &region));
+}
+
+static Access access_of(AccessKind kind, const void* code) {
+    return {code_offset(code), (uint32_t)block_number, epoch, (uint16_t)current->linear, kind,
+            (uint16_t)current->warp_epoch};
 }
 
 static void check_access(void* pointer, unsigned size, AccessKind kind, void* return_address) {
@@ -74,26 +96,66 @@ static void check_access(void* pointer, unsigned size, AccessKind kind, void* re
     const size_t byte = address - region.begin;
     if (byte + size > region.bytes)
         fail_access("out of bounds", describe(kind, size, code, address, &region));
-    if ((uintptr_t)address % size) fail_access("misaligned address", describe(kind, size, code, address, &region));
+    check_alignment(region, kind, size, code, address);
     if (kind != READ && region.kind == READ_ONLY)
         fail_access("write to a const argument", describe(kind, size, code, address, &region));
 
     Shadow& shadow = shadows[number];
     if (size < shadow.element_bytes) split_elements(shadow, size);
-    const Access now = {code_offset(code), (uint32_t)block_number, epoch, (uint16_t)current->linear, kind,
-                        (uint16_t)current->warp_epoch};
+    const Access now = access_of(kind, code);
     const size_t last = (byte + size - 1) / shadow.element_bytes;
     for (size_t i = byte / shadow.element_bytes; i <= last; ++i)
         check_element(region, shadow.cells[i], byte, size, now, code);
 }
 
-// A copy of a whole struct.
+// A copy of many bytes, such as that of a whole struct.
 static void check_range(void* pointer, size_t bytes, AccessKind kind, void* return_address) {
-    const unsigned step = ((uintptr_t)pointer | bytes) % 4 ? 1 : 4;
+    const size_t parts = (uintptr_t)pointer | bytes;
+    const unsigned step = parts % 2 ? 1 : parts % 4 ? 2 : 4;
     for (size_t i = 0; i < bytes; i += step) check_access((char*)pointer + i, step, kind, return_address);
 }
 
 void before_atomic(void* address, unsigned size, void* caller) { check_access(address, size, ATOMIC, caller); }
+
+// For what only shared memory can do: `size` bytes there, at a multiple of their number.
+static void check_shared(const char* what, const char* address, unsigned size, AccessKind kind,
+                         void* return_address) {
+    const void* code = (const char*)return_address - 1;
+    const int number = find_region(address, code);
+    const Region* region = number < 0 ? nearest_region(address) : &regions[number];
+    const std::string access = describe(kind, size, code, address, region);
+    if (number < 0 || address + size > region->begin + region->bytes) fail_access("out of bounds", access);
+    if (region->kind != SHARED) fail_access(what, access);
+    check_alignment(*region, kind, size, code, address);
+}
+
+void before_matrix_row(const void* row) {
+    check_shared("ldmatrix reads shared memory only", (const char*)row, 16, READ, __builtin_return_address(0));
+}
+
+static void check_start(const Copy& copy) {
+    check_shared("cp.async copies to shared memory only", copy.target, copy.bytes, COPY, copy.caller);
+    const void* code = (const char*)copy.caller - 1;
+    const int source = find_region(copy.source, code);
+    const Region* region = source < 0 ? nearest_region(copy.source) : &regions[source];
+    const std::string access = describe(READ, copy.bytes, code, copy.source, region);
+    if (source >= 0 && region->kind == SHARED) fail_access("cp.async copies from global memory only", access);
+    if ((uintptr_t)copy.source % copy.bytes) fail_access("misaligned address", access);
+    check_range((void*)copy.source, copy.given, READ, copy.caller);
+    check_access(copy.target, copy.bytes, COPY, copy.caller);
+}
+
+// The copy becomes a write that its thread makes now; its source must still be what it was.
+static void check_arrival(const Copy& copy) {
+    check_range((void*)copy.source, copy.given, READ, copy.caller);
+    if (!launch->find_races) return;
+    const void* code = (const char*)copy.caller - 1;
+    const int number = find_region(copy.target, code);
+    Shadow& shadow = shadows[number];
+    const size_t byte = copy.target - regions[number].begin;
+    const size_t last = (byte + copy.bytes - 1) / shadow.element_bytes;
+    for (size_t i = byte / shadow.element_bytes; i <= last; ++i) shadow.cells[i].writes[0] = access_of(WRITE, code);
+}
 
 static void start_checks() {
     map_memory();

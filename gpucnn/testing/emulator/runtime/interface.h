@@ -27,7 +27,7 @@ struct Place {
     int line;
 };
 
-enum class WarpOperation { synchronize, shuffle, ballot };
+enum class WarpOperation { synchronize, shuffle, ballot, together };
 
 // A parameter's type as g++ writes it, and its size.
 struct Parameter {
@@ -50,6 +50,18 @@ EMULATOR_EXPORT void wait_at_barrier(Place place);
 // Exchanges a value of `size` bytes within the lanes of `mask`: for a shuffle, `output` becomes lane `source`'s input.
 EMULATOR_EXPORT void warp_operation(WarpOperation operation, unsigned mask, const void* input, void* output, int size,
                                     int source, Place place);
+
+// What all 32 lanes of a warp do in one instruction: each brings something of its `own`, and the last to come has `act`
+// work on what all have brought. Fails if a lane is missing.
+EMULATOR_EXPORT void together(const char* instruction, void (*act)(void* const* lanes), void* own, Place place);
+
+// cp.async, its groups, and waiting for all of them but the `newest` last ones.
+EMULATOR_EXPORT void start_copy(void* target, const void* source, int bytes, int given, Place place);
+EMULATOR_EXPORT void commit_copies();
+EMULATOR_EXPORT void wait_for_copies(unsigned newest, bool also_without_group);
+
+// Checks the address of a row that ldmatrix is to read.
+EMULATOR_EXPORT void before_matrix_row(const void* row);
 
 // Checks an atomic access before it happens; `caller` is the code address that the report will name.
 EMULATOR_EXPORT void before_atomic(void* address, unsigned size, void* caller);

@@ -20,6 +20,7 @@ struct Region {
     size_t bytes;
     int element_bytes;
     int kind;  // RegionKind
+    int alignment;  // that a GPU gives it; 0 where only the address tells
 };
 
 enum Order { FORWARD, REVERSE, RANDOM };

@@ -2,7 +2,9 @@
 //
 // Two accesses of which one writes are ordered if one thread made both, or if both were made in one block with a
 // __syncthreads() in between, or in one warp with a __syncwarp() in between. Nothing orders two blocks. Two atomics
-// need no order. The verdict depends neither on the order in which threads happen to run nor on the values.
+// need no order. A copy by cp.async is ordered before nothing, not even for its own thread, until that has waited for it:
+// then it is a write of that moment. The verdict depends neither on the order in which threads happen to run nor on the
+// values.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -11,8 +13,8 @@
 
 namespace emulator {
 
-enum AccessKind : uint16_t { NONE, READ, WRITE, ATOMIC };
-static const char* const VERBS[] = {"", "read", "write", "atomic"};
+enum AccessKind : uint16_t { NONE, READ, WRITE, ATOMIC, COPY };
+static const char* const VERBS[] = {"", "read", "write", "atomic", "cp.async"};
 
 struct Access {
     uint32_t code;  // offset of the instruction in the kernel's library
@@ -60,7 +62,7 @@ static void split_elements(Shadow& shadow, size_t element_bytes) {
 }
 
 static bool ordered(const Access& before, const Access& now) {
-    if (before.block != now.block) return false;
+    if (before.block != now.block || before.kind == COPY) return false;
     if (before.thread == now.thread || before.epoch != now.epoch) return true;
     // Counting is exact where whole warps synchronise. With partial masks, lanes that have passed different numbers of
     // __syncwarp pass for ordered, so that a race may be missed but none is invented.
@@ -93,7 +95,7 @@ static const Access* find_race(Cell& cell, const Access& now) {
     if (now.kind != READ)
         for (const Access& read : cell.reads)
             if (read.kind != NONE && !ordered(read, now)) return &read;
-    if (now.kind == WRITE) cell.writes[0] = cell.writes[1] = Access();  // all of them are ordered before this one
+    if (now.kind == WRITE || now.kind == COPY) cell.writes[0] = cell.writes[1] = Access();  // all of them are ordered before this one
     remember(now.kind == READ ? cell.reads : cell.writes, now);
     return nullptr;
 }

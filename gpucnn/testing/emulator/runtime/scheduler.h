@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "copies.h"
 #include "fibers.h"
 
 namespace emulator {
@@ -39,6 +40,7 @@ static void run_threads() {
     for (;;) {
         continue_as(current);
         launch->kernel->invoke(launch->kernel->function, launch->arguments);
+        check_nothing_under_way();
         current->state = State::returned;
         if (turn + 1 < thread_count && threads[turns[turn + 1]].state == State::not_started) {
             current = &threads[turns[++turn]];
@@ -69,10 +71,27 @@ void wait_at_barrier(Place place) { wait_as(State::at_barrier, place); }
 
 static bool in_mask(unsigned mask, int lane) { return mask >> lane & 1; }
 
-static bool same_place(Place a, Place b) { return a.line == b.line && !strcmp(a.file, b.file); }
+static bool same_place(Place a, Place b) {
+    return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file));
+}
+
+struct Brought {
+    void (*act)(void* const* lanes);
+    void* own;
+};
 
 // All lanes of the mask have arrived: gives each its result and lets it go on.
 static void complete_warp_operation(Thread* warp, unsigned present, WarpOperation operation) {
+    if (operation == WarpOperation::together) {
+        const auto act = ((Brought*)warp->input)->act;
+        void* lanes[WARP_SIZE];
+        for (int lane = 0; lane < WARP_SIZE; ++lane) {
+            const Brought* brought = (Brought*)warp[lane].input;
+            if (brought->act != act) fail("the lanes of a warp are at different instructions", warp->place);
+            lanes[lane] = brought->own;
+        }
+        act(lanes);
+    }
     unsigned votes = 0;
     for (int lane = 0; lane < WARP_SIZE; ++lane)
         if (in_mask(present, lane) && *(unsigned*)warp[lane].input) votes |= 1u << lane;
@@ -85,7 +104,7 @@ static void complete_warp_operation(Thread* warp, unsigned present, WarpOperatio
             thread.source = -1;  // undefined on a GPU
         else if (operation == WarpOperation::ballot)
             memcpy(thread.output, &votes, sizeof votes);
-        else
+        else if (operation == WarpOperation::synchronize)
             ++thread.warp_epoch;  // only __syncwarp orders memory accesses; a shuffle does not
         thread.state = State::ready;
     }
@@ -122,7 +141,19 @@ void warp_operation(WarpOperation operation, unsigned mask, const void* input, v
     thread->state = State::ready;
     if (operation == WarpOperation::shuffle && thread->source < 0)
         fail("shuffle from a lane that does not exist, has returned or is not in the mask", place);
-    if (size) memcpy(output, thread->output, size);
+    if (output) memcpy(output, thread->output, size);
+}
+
+void together(const char* instruction, void (*act)(void* const* lanes), void* own, Place place) {
+    const int first = current->linear / WARP_SIZE * WARP_SIZE;
+    for (int lane = 0; lane < WARP_SIZE; ++lane) {
+        const bool exists = first + lane < thread_count;
+        if (exists && threads[first + lane].state != State::returned) continue;
+        fail(text("%s needs all 32 lanes of a warp, and lane %d %s", instruction, lane,
+                  exists ? "has returned" : "does not exist").c_str(), place);
+    }
+    const Brought brought = {act, own};
+    warp_operation(WarpOperation::together, 0xffffffffu, &brought, nullptr, sizeof brought, -1, place);
 }
 
 // No thread can go on by itself. True if all wait at one barrier, else it reports why that will never be.
@@ -160,6 +191,7 @@ static void prepare_block(uint64_t number) {
     block_number = number;
     blockIdx = block_index(number);
     epoch = 0;
+    forget_copies();
     for (int i = 0; i < thread_count; ++i) {
         threads[i].linear = i;
         threads[i].index = thread_index(i);
