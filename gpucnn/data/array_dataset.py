@@ -13,6 +13,7 @@ from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.errors import DataError
 from gpucnn.html_fragments import Html, text_instead
+from gpucnn.kernels.preprocess import Moves
 from gpucnn.text import counted, shape_text, size_text, value_text
 
 
@@ -104,6 +105,19 @@ class ArrayDataset:
             # What an array of indices chooses is a copy already; of a slice, or of `...`, it would be a view.
             labels = labels.astype(np.int64, copy=not hasattr(chosen, "ndim"))
             return (images[0], labels[0]) if single else (images, labels)
+
+    def moved_size(self) -> int | None:
+        """The size of the images that `moved` gives: of bytes, on a GPU, with a `Preprocess`. None where it cannot be asked for."""
+        own = self.preprocess
+        if self.device.kind == "cpu" or type(own) is not Preprocess or not own.takes(self.images):
+            return None
+        return own.image_size
+
+    def moved(self, indices: Array, moves: Moves) -> Batch:
+        """The batch at `indices`, int64 (B,) on the device of the images, and its images moved: all of it one launch."""
+        assert isinstance(self.preprocess, Preprocess)
+        with current(self.device):
+            return self.preprocess.batch(self.images, self.labels, indices, moves)
 
     def _images_text(self) -> str:
         """How many images there are, and of which size, as they are given, if that is known."""

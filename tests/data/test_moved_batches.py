@@ -1,0 +1,126 @@
+"""What a GPU moves while it gathers a batch: the very bytes that the host makes, one augmentation after the other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpucnn import models, optim, training
+from gpucnn.data import (
+    ArrayDataset,
+    Compose,
+    Cutout,
+    DataLoader,
+    Mixup,
+    Preprocess,
+    RandomFlip,
+    RandomShift,
+    Subset,
+)
+from gpucnn.kernels import launch
+from gpucnn.kernels.kernel import Kernel, Variant
+from tests.backends import Backend, host
+
+Augmentation = Callable[..., Any]
+
+
+class Launches:
+    """A runner that notes how often each kernel is run."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
+        self.names.append(kernel.name)
+        launch.cupy_runner.run(kernel, variant, blocks, arguments)
+
+
+def drawn_augmentation(rng: np.random.Generator, most: int = 4) -> Augmentation:
+    """Any that only moves, with settings that are drawn, the ends of their ranges among them."""
+    kind = rng.integers(5 if most > 1 else 4)
+    if kind == 0:
+        return RandomFlip(float(rng.choice([0.0, 0.3, 0.5, 1.0])))
+    if kind == 1:
+        return Cutout(int(rng.choice([1, 2, 3, 8, 40])))
+    if kind < 4:
+        limit = rng.choice([0, 1, 3, 20]) if rng.random() < 0.6 else rng.choice([0.0, 0.125, 0.3, 1.0])
+        return RandomShift(
+            limit.item() if limit % 1 or rng.random() < 0.2 else int(limit), "reflect" if kind == 3 else "zero"
+        )
+    return Compose(*(drawn_augmentation(rng, most // 2) for _ in range(rng.integers(most + 1))))
+
+
+def drawn_set(rng: np.random.Generator, augment: Augmentation) -> tuple[ArrayDataset, dict[str, Any]]:
+    """Images and the way they are prepared, and what a loader is told; the rows of a batch differ in all respects."""
+    channels, native, more = int(rng.choice([1, 3])), int(rng.integers(1, 12)), int(rng.choice([0, 0, 1, 5, 22]))
+    count, classes = int(rng.integers(1, 12)), 4
+    normalization = (
+        (tuple(rng.random(channels)), tuple(rng.random(channels) + 0.1)) if rng.random() < 0.6 else (None, None)
+    )
+    fit = str(rng.choice(["pad", "resize"])) if more else "crop"
+    preprocess = Preprocess(channels, native, native + more, int(rng.integers(1, 256)), fit, *normalization)
+    images = rng.integers(0, 256, (count, channels, native, native)).astype(np.uint8)
+    dataset = ArrayDataset(images, rng.integers(0, classes, count), preprocess, classes)
+    seed = int(rng.choice([0, 5, 2**40 + 3, 2**63])) + int(rng.integers(9))
+    told: dict[str, Any] = {"batch_size": int(rng.integers(1, 6)), "seed": seed, "augment": augment}
+    told["shuffle"] = bool(rng.random() < 0.5)
+    if rng.random() < 0.3:
+        told |= {"weights": rng.random(count) + 0.01}
+    elif rng.random() < 0.2:
+        told |= {"mix": Mixup(0.4)}
+    return dataset, told
+
+
+def check_drawn(gpu: Backend, first: int, count: int) -> None:
+    """That batches are the same bytes, of one launch each, of so many configurations."""
+    for case in range(first, first + count):
+        rng = np.random.default_rng(case)
+        augment = drawn_augmentation(rng)
+        dataset, told = drawn_set(rng, augment)
+        there = dataset.to(gpu.device_name)
+        if "weights" not in told and rng.random() < 0.3:
+            chosen = rng.permutation(len(dataset))[: max(1, len(dataset) // 2)]
+            halves = [Subset(Subset(own, chosen), np.arange(len(chosen))[::-1]) for own in (dataset, there)]
+        else:
+            halves = [dataset, there]
+        runner, epoch = Launches(), int(rng.choice([0, 1, 2**31 - 1]))
+        expected = list(DataLoader(halves[0], **told).batches(epoch))
+        with launch.use_runner(runner):
+            found = list(DataLoader(halves[1], **told).batches(epoch))
+        assert runner.names == ["preprocess"] * len(expected), f"case {case}: {augment}"
+        for (images, labels), (wanted, own) in zip(found, expected, strict=True):
+            assert host(images).dtype == wanted.dtype
+            assert host(images).tobytes() == wanted.tobytes(), f"case {case}: {augment} of {dataset}"
+            np.testing.assert_array_equal(host(labels), own, strict=True)
+
+
+def test_drawn_configurations(gpu: Backend) -> None:
+    check_drawn(gpu, 0, 60)
+
+
+def test_drawn_configurations_in_other_orders(gpu: Backend, order: str) -> None:
+    check_drawn(gpu, 60, 15)
+
+
+def digits(count: int = 12) -> ArrayDataset:
+    rng = np.random.default_rng(0)
+    return ArrayDataset(
+        rng.integers(0, 256, (count, 1, 8, 8)).astype(np.uint8), np.arange(count) % 3, Preprocess(1, 8, 8, 255, "crop")
+    )
+
+
+def test_training_is_the_same_to_the_bit(gpu: Backend) -> None:
+    """Beside the same augmentation behind a function, which is a kernel's to call for nobody."""
+    shift = Compose(RandomFlip(), RandomShift(2))
+
+    def behind(images: Any, indices: np.ndarray, seed: int, epoch: int) -> Any:
+        return shift(images, indices, seed, epoch)
+
+    found = []
+    for augment in (shift, behind):
+        model = models.MLP(in_channels=1, image_size=8, num_classes=3, seed=1).to(gpu.device_name)
+        loader = DataLoader(digits().to(gpu.device_name), 4, shuffle=True, seed=3, augment=augment)
+        trainer = training.Trainer(model, optim.SGD(model.parameters(), 0.1), loader)
+        trainer.fit(2)
+        found.append([host(parameter.data).tobytes() for parameter in model.parameters()])
+    assert found[0] == found[1]
