@@ -12,7 +12,7 @@ from gpucnn.backend import Array, current, generator, to_device
 from gpucnn.checks import as_count, as_flag, as_function, nearest
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Mix
-from gpucnn.data.augment.moves import moves_of
+from gpucnn.data.augment.moves import MOVES_TEXT, moves_of
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.epoch_sampler import BatchSampler, Drawn, EpochSampler, Sampler
 from gpucnn.data.image_sheet import IMAGES, batch_html
@@ -236,11 +236,28 @@ class DataLoader:
             for _ in numbers:
                 yield self._next_of(batches)  # in no variable, so that the consumer alone holds it
 
+    @property
+    def note(self) -> str:
+        """What each batch waits for that need not be, and why; empty if there is nothing."""
+        dataset, _ = self._gathered_from(np.zeros(0, np.int64))
+        device = dataset.device
+        if self.augment is None or device.kind == "cpu" or self._moves_of(dataset) is not None:
+            return ""
+        return (
+            f"{self.augment!r} is drawn on the host, and sent to {device} with every batch: what is drawn there is {MOVES_TEXT}, of "
+            f"an ArrayDataset of bytes with a Preprocess"
+        )
+
+    def _gathered_from(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray]:
+        """The data set that batches are gathered from, and the numbers there of these samples; on a GPU no part of another."""
+        dataset = self.dataset
+        while dataset.device.kind != "cpu" and type(dataset) is Subset:
+            dataset, samples = dataset.parent, dataset.indices[samples]
+        return dataset, samples
+
     def _there(self, epoch: int, order: "_Order") -> "_There":
         """What of an epoch is sent to the data set's device, once: a step then has nothing to send."""
-        dataset, samples, device = self.dataset, order.samples, self.dataset.device
-        while device.kind != "cpu" and type(dataset) is Subset:
-            dataset, samples = dataset.parent, dataset.indices[samples]
+        device, (dataset, samples) = self.dataset.device, self._gathered_from(order.samples)
         samples_there, moves = to_device(samples, device), self._moves_of(dataset)
         if moves is None:
             return _There(dataset, samples_there, None)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gpucnn import models, optim, training
 from gpucnn.data import (
     ArrayDataset,
+    ColorJitter,
     Compose,
     Cutout,
     DataLoader,
@@ -17,9 +19,11 @@ from gpucnn.data import (
     RandomShift,
     Subset,
 )
+from gpucnn.data.augment.moves import moves_of
 from gpucnn.kernels import launch
 from gpucnn.kernels.kernel import Kernel, Variant
-from tests.backends import Backend, host
+from gpucnn.kernels.preprocess import MOST_MOVES, MOST_PIXELS
+from tests.backends import Backend, emulated_cupy, host
 
 Augmentation = Callable[..., Any]
 
@@ -124,3 +128,75 @@ def test_training_is_the_same_to_the_bit(gpu: Backend) -> None:
         trainer.fit(2)
         found.append([host(parameter.data).tobytes() for parameter in model.parameters()])
     assert found[0] == found[1]
+
+
+def other(images: Any, *_: Any) -> Any:
+    """An augmentation of one's own, of which nobody knows what it does."""
+    return images
+
+
+class OwnFlip(RandomFlip):
+    """One whose parent is known; it may do anything."""
+
+
+NOT_MOVED: dict[str, Any] = {
+    "it computes": ColorJitter(0.3),
+    "one of several computes": Compose(RandomFlip(), Compose(RandomShift(1), ColorJitter(0.3))),
+    "a function": other,
+    "a class of one's own": OwnFlip(),
+    "many": Compose(*(RandomFlip() for _ in range(MOST_MOVES + 1))),
+    "far": Cutout(MOST_PIXELS + 1),
+}
+
+
+@pytest.mark.parametrize("name", NOT_MOVED)
+def test_all_else_goes_the_way_of_the_host_and_a_training_says_so(gpu: Backend, name: str) -> None:
+    augment, there = NOT_MOVED[name], digits().to(gpu.device_name)
+    assert moves_of(augment, 0, 8) is None
+    loaders = [DataLoader(own, 5, augment=augment, seed=2) for own in (digits(), there)]
+    for (images, labels), (wanted, own) in zip(*(loader.batches(1) for loader in loaders[::-1]), strict=True):
+        np.testing.assert_allclose(host(images), wanted, rtol=1e-6, atol=1e-6)
+        np.testing.assert_array_equal(host(labels), own)
+    text = (
+        f"{augment!r} is drawn on the host, and sent to cuda:0 with every batch: what is drawn there is RandomShift, RandomFlip "
+        f"and Cutout, up to 8 of them, of an ArrayDataset of bytes with a Preprocess"
+    )
+    assert [loader.note for loader in loaders] == ["", text]
+    model = models.MLP(in_channels=1, image_size=8, num_classes=3, seed=1).to(gpu.device_name)
+    trainer = training.Trainer(model, optim.SGD(model.parameters(), 0.1), loaders[1], graph=False)
+    trainer.fit(1)
+    trainer.fit(1)
+    assert trainer.notes == [text]
+
+
+def test_what_is_moved_there_needs_no_note(gpu: Backend) -> None:
+    flip = RandomFlip()
+    there = digits().to(gpu.device_name)
+    assert (
+        DataLoader(there, 5, augment=flip).note == DataLoader(Subset(there, np.arange(5)), 5, augment=flip).note == ""
+    )
+    assert DataLoader(there, 5).note == ""
+    floats = ArrayDataset(np.ones((5, 1, 8, 8), np.float32), np.zeros(5, int)).to(gpu.device_name)
+    assert DataLoader(floats, 5, augment=flip).note.startswith("RandomFlip() is drawn on the host")
+    collated = DataLoader(
+        there, 5, augment=flip, collate=lambda samples: tuple(map(np.stack, zip(*samples, strict=True)))
+    )
+    assert collated.note.startswith("RandomFlip() is drawn on the host")
+
+
+def test_what_of_an_epoch_is_sent_is_sent_once(gpu: Backend) -> None:
+    """Order, keys where they are others, and the moves: nothing with a batch."""
+    if gpu.name != "emulated":
+        pytest.skip("only the stand-in counts")
+    log = emulated_cupy().operation_log
+    loader = DataLoader(
+        Subset(digits().to(gpu.device_name), np.arange(12)[::-1]), 4, shuffle=True, augment=RandomShift(3)
+    )
+    for epoch in (0, 1):
+        batches = loader.batches(epoch)
+        counts = []
+        for _ in range(3):
+            before = len(log)
+            next(batches)
+            counts.append([operation.kind for operation in log[before:]].count("upload"))
+        assert counts == [3, 0, 0]

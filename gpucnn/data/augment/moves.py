@@ -6,6 +6,9 @@ from gpucnn.data.augment.flip import RandomFlip
 from gpucnn.data.augment.shift import RandomShift
 from gpucnn.kernels.preprocess import MOST_MOVES, MOST_PIXELS, Move, MoveKind
 
+MOVES_TEXT = f"RandomShift, RandomFlip and Cutout, up to {MOST_MOVES} of them"
+"""What there is a kernel for, as messages say it."""
+
 
 def moves_of(augment: Augment, seed: int, size: int) -> tuple[Move, ...] | None:
     """What `augment` does to images of `size` x `size`, to the same bits; None if that is more than to move or blank pixels."""
