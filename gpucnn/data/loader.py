@@ -258,10 +258,11 @@ class DataLoader:
     def _there(self, epoch: int, order: "_Order") -> "_There":
         """What of an epoch is sent to the data set's device, once: a step then has nothing to send."""
         device, (dataset, samples) = self.dataset.device, self._gathered_from(order.samples)
-        samples_there, moves = to_device(samples, device), self._moves_of(dataset)
+        streams = isinstance(dataset, ArrayDataset) and dataset.streams
+        samples_there, moves = samples if streams else to_device(samples, device), self._moves_of(dataset)
         if moves is None:
             return _There(dataset, samples_there, None)
-        keys = samples_there if order.keys is samples else to_device(order.keys, device)
+        keys = samples_there if order.keys is samples and not streams else to_device(order.keys, device)
         return _There(dataset, samples_there, Moves(moves, epoch, keys))
 
     def _moves_of(self, dataset: Dataset) -> tuple[Move, ...] | None:

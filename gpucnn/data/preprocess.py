@@ -76,10 +76,12 @@ class Preprocess:
         return preprocess(images, None, None, self._preparation())[0]
 
     @on_their_device
-    def batch(self, images: Array, labels: Array, indices: Array, moves: Moves | None = None) -> tuple[Array, Array]:
+    def batch(
+        self, images: Array, labels: Array, indices: Array | None, moves: Moves | None = None
+    ) -> tuple[Array, Array]:
         """`self(images[indices])` and `labels[indices]`, of a data set's arrays on one device: one launch on a GPU.
 
-        `moves`: None, or random changes of what is then there, for images that it takes alone.
+        `indices`: None for all of them, of images that it takes. `moves`: None, or random changes of what is then there, for images that it takes alone.
         """
         if not self.takes(images):
             return self(images[indices]), labels[indices]

@@ -9,6 +9,7 @@ GRAPH = "tests/backend/test_graph.py"
 TESTS_OF = {
     "backend/graph.py": [GRAPH],
     "backend/memory.py": [GRAPH],
+    "backend/uploads.py": ["tests/backend/test_uploads.py"],
     "testing/cupy_graph.py": ["tests/testing/test_capture.py", GRAPH],
     "testing/cupy_stand_in.py": ["tests/testing/test_capture.py", GRAPH],
     "training/finite_guard.py": ["tests/training/test_finite_guard.py"],
@@ -23,6 +24,30 @@ MUTANTS = [
     Mutant("backend/graph.py", "                memory.drop(pool, cupy.cuda.Device(device.index))\n", ""),
     Mutant("backend/memory.py", "            pool.free_all_blocks()\n", ""),
     Mutant("backend/memory.py", "if pool.total_bytes() == 0:", "if True:"),
+    # Uploads beside a GPU's work.
+    Mutant("backend/uploads.py", "own.wait_event(place.read)", "own"),
+    Mutant("backend/uploads.py", "outer.wait_event(own.record(place.arrived))", "own.record(place.arrived)"),
+    Mutant("backend/uploads.py", "outer.record(place.read)", "own.record(place.read)"),
+    Mutant("backend/uploads.py", "                outer.record(place.read)", "                pass"),
+    Mutant(
+        "backend/uploads.py",
+        "                place.arrived.synchronize()\n            fill",
+        "                pass\n            fill",
+    ),
+    Mutant(
+        "backend/uploads.py", "            self._places.append(place)\n", "            self._places.insert(0, place)\n"
+    ),
+    Mutant("backend/uploads.py", "PLACES = 3", "PLACES = 2"),
+    Mutant(
+        "backend/uploads.py",
+        "            with own:\n                place",
+        "            with outer:\n                place",
+    ),
+    Mutant("backend/uploads.py", "self._places[0].here.size < size", "self._places[0].here.size < 0"),
+    Mutant("backend/uploads.py", "        _wait(self._places, current(self.device))\n", ""),
+    Mutant("backend/uploads.py", "            place.read.synchronize()\n", ""),
+    Mutant("backend/uploads.py", "max(size, 1)", "size"),
+    Mutant("backend/uploads.py", "        weakref.finalize(self, _wait, self._places, there)\n", ""),
     # Feeds.
     Mutant("backend/graph.py", "            self._feeds.refresh()\n", ""),
     Mutant("backend/graph.py", "self._words += words", "self._words = words"),

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from gpucnn import models, optim, training
+from gpucnn.backend import choose_device
+from gpucnn.backend.memory import free_bytes
 from gpucnn.data import (
     ArrayDataset,
     ColorJitter,
@@ -18,11 +20,14 @@ from gpucnn.data import (
     RandomFlip,
     RandomShift,
     Subset,
+    class_weights,
 )
 from gpucnn.data.augment.moves import moves_of
+from gpucnn.errors import ArgumentError
 from gpucnn.kernels import launch
 from gpucnn.kernels.kernel import Kernel, Variant
 from gpucnn.kernels.preprocess import MOST_MOVES, MOST_PIXELS
+from gpucnn.runs.prepare import near
 from tests.backends import Backend, emulated_cupy, host
 
 Augmentation = Callable[..., Any]
@@ -81,7 +86,7 @@ def check_drawn(gpu: Backend, first: int, count: int) -> None:
         rng = np.random.default_rng(case)
         augment = drawn_augmentation(rng)
         dataset, told = drawn_set(rng, augment)
-        there = dataset.to(gpu.device_name)
+        there = dataset.to(gpu.device_name) if rng.random() < 0.6 else dataset.streamed(gpu.device_name)
         if "weights" not in told and rng.random() < 0.3:
             chosen = rng.permutation(len(dataset))[: max(1, len(dataset) // 2)]
             halves = [Subset(Subset(own, chosen), np.arange(len(chosen))[::-1]) for own in (dataset, there)]
@@ -200,3 +205,56 @@ def test_what_of_an_epoch_is_sent_is_sent_once(gpu: Backend) -> None:
             next(batches)
             counts.append([operation.kind for operation in log[before:]].count("upload"))
         assert counts == [3, 0, 0]
+
+
+def test_streamed_images_train_as_those_that_are_there(gpu: Backend) -> None:
+    found = []
+    for own in (digits().to(gpu.device_name), digits().streamed(gpu.device_name)):
+        model = models.MLP(in_channels=1, image_size=8, num_classes=3, seed=1).to(gpu.device_name)
+        loader = DataLoader(Subset(own, np.arange(12)), 2, shuffle=True, augment=RandomShift(2), workers=1)
+        trainer = training.Trainer(model, optim.SGD(model.parameters(), 0.1), loader, DataLoader(own, 5))
+        trainer.fit(2)
+        assert trainer.notes == []
+        found.append(([host(one.data).tobytes() for one in model.parameters()], trainer.history))
+    assert found[0] == found[1]
+
+
+def test_what_is_asked_of_streamed_images(gpu: Backend) -> None:
+    whole, there, own = digits(), digits().to(gpu.device_name), digits().streamed(gpu.device_name)
+    assert [one.streams for one in (own, there, whole)] == [True, False, False]
+    assert (own.device, repr(own)) == (there.device, repr(there))
+    places = np.array([3, -1, 0])
+    for indices in (4, -12, [2, 5], places, gpu.array(places), slice(1, 9, 3), np.arange(12) < 5, np.arange(0)):
+        for got, wanted in zip(own[indices], there[indices], strict=True):
+            np.testing.assert_array_equal(host(got), host(wanted), strict=True)
+    for got, wanted in zip(Subset(own, places)[gpu.array(np.array([1, 2]))], whole[[-1, 0]], strict=True):
+        np.testing.assert_array_equal(host(got), wanted)
+    np.testing.assert_array_equal(Subset(own, places).labels, whole.labels[places])
+    np.testing.assert_array_equal(class_weights(own.labels), class_weights(whole.labels))
+    with pytest.raises(IndexError):
+        own[12]
+    back = own.to("cpu")
+    assert (back.device.kind, back.streams, own.streams) == ("cpu", False, True)
+    np.testing.assert_array_equal(back[places][0], whole[places][0])
+    again = own.to(gpu.device_name)
+    assert not again.streams
+    np.testing.assert_array_equal(host(again[places][0]), whole[places][0])
+
+
+def test_what_is_not_streamed(gpu: Backend) -> None:
+    with pytest.raises(
+        ArgumentError, match=r'ArrayDataset: streamed\("cpu"\): images are on the host already; leave it out'
+    ):
+        digits().streamed("cpu")
+    floats = ArrayDataset(np.ones((5, 1, 8, 8), np.float32), np.zeros(5, int))
+    with pytest.raises(
+        ArgumentError,
+        match=r"streamed: expected images of bytes \(uint8\) and a Preprocess for them, got float32 with None; use to\(device\)",
+    ):
+        floats.streamed(gpu.device_name)
+    free = free_bytes(choose_device(gpu.device_name).device)
+    small, large = digits(), digits()
+    large.labels = np.broadcast_to(large.labels[:1], free // 8)  # of one number, whatever it says
+    assert [near(one, small.to(gpu.device_name).device).streams for one in (small, large)] == [False, True]
+    floats.labels = large.labels
+    assert near(floats, small.to(gpu.device_name).device) is floats

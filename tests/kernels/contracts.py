@@ -758,7 +758,8 @@ def check_moves(backend: Backend) -> None:
     for size, resizes in cases[:1] if backend.on_cpu else cases:  # there the plain way does as it is told, and no more
         whole = source if size > 1 else np.ascontiguousarray(source[:, :, 2:3, 2:3])
         preparation = Preparation(size, 255, resizes, (0.25, 0.5, 0.1), (0.3, 1.7, 0.9))
-        for moves in MOVES if size < 19 else MOVES[-1:]:  # of which a block has a part of an image
+        edge = ((MoveKind.FLIP, (draws_of(MoveKind.FLIP, 3, 0, 77)[0],), 3),)  # a draw that is the probability itself
+        for moves in (edge, *MOVES) if size < 19 else MOVES[-1:]:  # of which a block has a part of an image
             epoch, blocks = (0, 1) if len(moves) == 1 else (1 << 33, 50)
             steps = tuple(
                 Move(kind, PURPOSES[kind], seed, numbers, functools.partial(moved_by_loops, kind, numbers))
@@ -783,20 +784,23 @@ def check_moves(backend: Backend) -> None:
 PURPOSES = {MoveKind.FLIP: "flips", MoveKind.SHIFT: "shifts", MoveKind.REFLECT: "reflected", MoveKind.BLANK: ""}
 
 
+def draws_of(kind: MoveKind, seed: int, epoch: int, key: int) -> list[float]:
+    """The two numbers that a move of an image is drawn by."""
+    import hashlib
+
+    purpose = int.from_bytes(hashlib.blake2b(PURPOSES[kind].encode(), digest_size=8).digest(), "little")
+    philox = np.random.Philox(key=np.array([seed, purpose], np.uint64), counter=np.array([0, epoch, key, 0], np.uint64))
+    return np.random.Generator(philox).random(2).tolist()
+
+
 def moved_by_loops(
     kind: MoveKind, numbers: tuple[float, ...], images: Array, keys: Array, seed: int, epoch: int
 ) -> Array:
     """A move of images (N, C, S, S), one pixel at a time."""
-    import hashlib
-
-    purpose = int.from_bytes(hashlib.blake2b(PURPOSES[kind].encode(), digest_size=8).digest(), "little")
     moved, size = np.empty_like(images), images.shape[2]
     back_and_forth = np.pad(np.arange(size), 20, "reflect").tolist()
     for number, key in enumerate(keys.tolist()):
-        philox = np.random.Philox(
-            key=np.array([seed, purpose], np.uint64), counter=np.array([0, epoch, key, 0], np.uint64)
-        )
-        drawn = np.random.Generator(philox).random(2).tolist()
+        drawn = draws_of(kind, seed, epoch, key)
         for row, column in itertools.product(range(size), repeat=2):
             y, x = row, column
             if kind is MoveKind.FLIP:

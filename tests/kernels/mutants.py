@@ -321,7 +321,7 @@ MUTANTS = [
     Mutant("preprocess.py", "fit and source.flags.c_contiguous", "fit"),
     Mutant("preprocess.py", "np.minimum(low + 1, native - 1)", "np.minimum(low + 1, native - 2)"),
     Mutant("preprocess.py", "(np.arange(size) + 0.5)", "np.arange(size)"),
-    Mutant("preprocess.py", "_normalization_there(xp, device, mean, std)\n    margin", "_normalization_there(xp, device, mean, mean)\n    margin"),
+    Mutant("preprocess.py", "_normalization_there(xp, device, mean, std)\n    drawn_by", "_normalization_there(xp, device, mean, mean)\n    drawn_by"),
     Mutant("preprocess.py", "inner = slice(margin // 2, margin // 2 + images.shape[-1])", "inner = slice(images.shape[-1])"),
     Mutant("preprocess.py", "MoveKind.FLIP else np.int64", "MoveKind.BLANK else np.int64"),
     Mutant("preprocess.py", "purpose_word(move.purpose), epoch", "purpose_word(move.purpose), 0"),
