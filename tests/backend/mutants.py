@@ -37,7 +37,6 @@ MUTANTS = [
     Mutant(
         "backend/uploads.py", "            self._places.append(place)\n", "            self._places.insert(0, place)\n"
     ),
-    Mutant("backend/uploads.py", "PLACES = 3", "PLACES = 2"),
     Mutant(
         "backend/uploads.py",
         "            with own:\n                place",
