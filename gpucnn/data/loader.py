@@ -251,7 +251,7 @@ class DataLoader:
     def _gathered_from(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray]:
         """The data set that batches are gathered from, and the numbers there of these samples; on a GPU no part of another."""
         dataset = self.dataset
-        while dataset.device.kind != "cpu" and type(dataset) is Subset:
+        while isinstance(dataset, Subset) and dataset.__class__ is Subset and dataset.device.kind != "cpu":
             dataset, samples = dataset.parent, dataset.indices[samples]
         return dataset, samples
 
@@ -276,6 +276,7 @@ class DataLoader:
         """The batch of those at some places of an epoch's order."""
         with current(self.dataset.device):
             if there.moves is not None:
+                assert isinstance(there.dataset, ArrayDataset)
                 moves = there.moves._replace(keys=there.moves.keys[places])
                 images, labels = there.dataset.moved(there.samples[places], moves)
             elif self.collate is None:

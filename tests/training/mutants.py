@@ -6,7 +6,6 @@ from tests.mutation import Mutant, Table
 
 LOADER = "tests/data/test_loader.py"
 SUBSET = "tests/data/test_subset.py"
-MOVED = "tests/data/test_moved_batches.py"
 TRAINER = "tests/training/test_trainer.py"
 STATE = "tests/training/test_trainer_state.py"
 FEW_STATES = [f"{STATE}::test_going_on_on_every_backend[numpy]", f"{STATE}::test_a_rate_that_a_callback_set_comes_back"]
@@ -19,7 +18,7 @@ WRITES = "tests/autograd/test_writes.py"
 EARLY = "tests/training/test_early_slices.py"
 TESTS_OF = {
     "data/array_dataset.py": ["tests/data/test_data_sets.py", LOADER],
-    "data/loader.py": [LOADER, "tests/data/test_samplers.py", MOVED],
+    "data/loader.py": [LOADER, "tests/data/test_samplers.py"],
     "html_fragments.py": ["tests/test_html_fragments.py"],
     "data/image_sheet.py": ["tests/data/test_image_sheet.py"],
     "data/as_shown.py": ["tests/data/test_image_sheet.py"],
@@ -37,7 +36,6 @@ TESTS_OF = {
     "data/augment/crop.py": [f"{TRANSFORMS}/test_crop.py"],
     "data/augment/erasing.py": [f"{TRANSFORMS}/test_erasing.py"],
     "data/augment/rand_augment.py": [f"{TRANSFORMS}/test_rand_augment.py"],
-    "data/augment/moves.py": [MOVED],
     "data/augment/shift.py": [f"{TRANSFORMS}/test_moves.py"],
     "data/augment/mix.py": [f"{TRANSFORMS}/test_mixes.py"],
     "data/emnist.py": [FORMS],
@@ -151,14 +149,6 @@ MUTANTS = [
     Mutant("data/array_dataset.py", "self.images[chosen], self.labels[chosen]\n", "self.images[chosen], self.labels[chosen - 1]\n"),
     Mutant("data/array_dataset.py", "images if self.preprocess is None else self.preprocess(images)", "images"),
     Mutant("data/loader.py", "images, labels = there.dataset[there.samples[places]]", "images, labels = there.dataset[there.samples[places]]; labels = labels[::-1]"),
-    Mutant("data/loader.py", "moves = there.moves._replace(keys=there.moves.keys[places])", "moves = there.moves._replace(keys=there.samples[places])"),
-    Mutant("data/loader.py", "Moves(moves, epoch, keys)", "Moves(moves, 0, keys)"),
-    Mutant("data/loader.py", "samples_there if order.keys is samples else", "samples_there if True else"),
-    Mutant("data/loader.py", "dataset.parent, dataset.indices[samples]", "dataset.parent, samples"),
-    Mutant("data/loader.py", "moves_of(self.augment, self.seed, size)", "moves_of(self.augment, 0, size)"),
-    Mutant("data/loader.py", "self.augment is not None and there.moves is None", "self.augment is not None"),
-    Mutant("data/loader.py", "type(dataset) is not ArrayDataset", "False"),
-    Mutant("data/loader.py", "self.augment is None or self.collate is not None or", "self.augment is None or"),
     Mutant("data/loader.py", "(1 if rest and not self.drop_last else 0)", "0"),
     # What notebooks show of them, and of training.
     Mutant("html_fragments.py", "\"<\": \"&lt;\", ", ""),
@@ -257,13 +247,6 @@ MUTANTS = [
     Mutant("data/augment/rand_augment.py", "(height * width - lightest) // WHITE", "height * width // WHITE"),
     Mutant("data/augment/rand_augment.py", "inner / 13", "inner / 9"),
     Mutant("data/augment/rand_augment.py", "drawn[:, 2 * time + 1] < 0.5", "drawn[:, 1] < 0.5"),
-    Mutant("data/augment/moves.py", "[*one.in_turn(own), *waiting]", "[*waiting, *one.in_turn(own)]"),
-    Mutant("data/augment/moves.py", "len(moves) <= MOST_MOVES and ", ""),
-    Mutant("data/augment/moves.py", "number <= MOST_PIXELS", "number > 0 or True"),
-    Mutant("data/augment/moves.py", "type(one) is RandomFlip", "isinstance(one, RandomFlip)"),
-    Mutant("data/augment/moves.py", "if one.fill == \"reflect\" else", "if one.fill == \"zero\" else"),
-    Mutant("data/augment/moves.py", "\"RandomShift\", own,", "\"RandomShift\", seed,"),
-    Mutant("data/augment/moves.py", "for move in moves for number in move.numbers", "for move in moves[:1] for number in move.numbers"),
     Mutant("data/augment/shift.py", "2 * down + 1, 2 * right + 1", "2 * down + 1, 2 * down + 1"),
     Mutant("data/augment/mix.py", "one_hot[partners] * (1 - own)", "one_hot * (1 - own)"),
     Mutant("data/augment/mix.py", "images[partners] * (1 - own), soft", "images[partners] * own, soft"),
