@@ -75,6 +75,8 @@ class Uploads:
             )
             for _ in range(PLACES)
         ]
+        for place in self._places:
+            place.read.record()  # memory of the pool may still be read, in this stream, by who had it before
 
 
 def _wait(places: list[_Place], there: AbstractContextManager[Any]) -> None:

