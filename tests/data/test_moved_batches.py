@@ -152,7 +152,7 @@ NOT_MOVED: dict[str, Any] = {
     "a class of one's own": OwnFlip(),
     "many": Compose(*(RandomFlip() for _ in range(MOST_MOVES + 1))),
     "far": Cutout(MOST_PIXELS + 1),
-    "one of several goes far": Compose(RandomFlip(), RandomShift(MOST_PIXELS + 1)),
+    "one of several goes far": Compose(RandomFlip(), Cutout(MOST_PIXELS + 1)),
 }
 
 
