@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gpucnn.functions import max_pooling as max_pooling
     from gpucnn.image_classifier import ImageClassifier as ImageClassifier
     from gpucnn.onnx_model.model import load_onnx as load_onnx
-    from gpucnn.runs.folder import load as load
+    from gpucnn.runs.load import load as load
 
 __version__ = "0.1.0"
 
@@ -40,7 +40,7 @@ _HOMES = {
     "Tensor": "autograd",
     "from_dlpack": "autograd",
     "gradcheck": "autograd",
-    "load": "runs.folder",
+    "load": "runs.load",
     "load_onnx": "onnx_model.model",
     "no_grad": "autograd",
     "convolve2d": "functions",

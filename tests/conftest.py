@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from gpucnn import data
 from gpucnn.testing.emulator.module import ORDERS
 from tests.backends import NAMES, ON_CPU, Backend, emulated_cupy
+from tests.grid_sample import row_of, sampled, wants_whole_grids
 
 # The same examples every time, and no limit on how long a slow or busy machine takes for one. A backend is the same
 # object for all examples of a test, so it may be a fixture.
@@ -64,6 +65,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bad-requests", type=int, metavar="N", help="send a service so many bad requests, and count answers"
     )
     group.addoption("--run-kills", type=int, default=2, metavar="N", help="kill and resume training so often (2)")
+    group.addoption(
+        "--whole-grids", action="store_true", help="the whole suite: every row of each grid of parameters, not a sample"
+    )
     group.addoption("--backend", action="append", choices=NAMES, help="run these backends' rows alone")
 
 
@@ -87,6 +91,9 @@ MOST_PROCESSES = 4
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "sample(rows): dear and alike, so many on each backend are enough; see grid_sample.py"
+    )
     for name in NAMES:
         config.addinivalue_line("markers", f"{name}: a row of the test matrix, on this backend; choose with -m {name}")
     wanted = config.getoption("--oracle")
@@ -113,6 +120,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             return
         rows = [(name, order) for name in names if name == "emulated" for order in ORDERS[1:]]
         metafunc.parametrize(("backend", "order"), rows, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of each grid of parameters the whole suite runs a sample."""
+    if wants_whole_grids(config.option):
+        return
+    rows = [row_of(item) for item in items]
+    chosen = sampled(rows, absent=[name for name in NAMES if Backend(name).missing()])
+    left_out = [item for item in items if item.nodeid not in chosen]
+    items[:] = [item for item in items if item.nodeid in chosen]
+    config.hook.pytest_deselected(items=left_out)
+    reports.append(f"{len(items)} of {len(rows)} tests, as of each grid a sample runs: all with --whole-grids")
 
 
 def pytest_collection_finish() -> None:

@@ -28,6 +28,11 @@ class Mutant(NamedTuple):
         return f"{self.file_name}: {self.old.strip()!r} -> {self.new.strip()!r}"
 
 
+def mutants_of(file_name: str, *changes: tuple[str, str]) -> list[Mutant]:
+    """The mutants of one file: of each change what stands there, and what it becomes."""
+    return [Mutant(file_name, old, new) for old, new in changes]
+
+
 class Table(NamedTuple):
     """Mutants of one part of the package, and what is run for a change in each of its files."""
 

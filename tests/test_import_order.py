@@ -1,6 +1,7 @@
 """A module imports only packages with a lower number, or siblings of its own package. See CONTRIBUTING.md."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -92,10 +93,10 @@ FILES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def imports_of(path: Path) -> Iterator[Import]:
-    place, tree = path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
-    inner = {id(node) for outer in ast.walk(tree) if isinstance(outer, ast.FunctionDef) for node in ast.walk(outer)}
-    guarded = {id(node) for outer in ast.walk(tree) if isinstance(outer, ast.If) for node in ast.walk(outer)}
-    for node in ast.walk(tree):
+    place = path.relative_to(ROOT).as_posix()
+    below: list[tuple[ast.AST, bool, bool]] = [(ast.parse(path.read_text()), False, False)]
+    while below:
+        node, in_function, in_condition = below.pop()
         modules: list[str] = []
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
@@ -104,11 +105,23 @@ def imports_of(path: Path) -> Iterator[Import]:
             names = [f"{base}.{alias.name}" for alias in node.names]
             modules = [name if name in FILES or base == "gpucnn" else base for name in names]
         for module in modules:
-            yield Import(place, node.lineno, module, id(node) in inner, id(node) in guarded)
+            yield Import(place, node.lineno, module, in_function, in_condition)
+        in_function, in_condition = (
+            in_function or isinstance(node, ast.FunctionDef),
+            in_condition or isinstance(node, ast.If),
+        )
+        children = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
+        below += [(child, in_function, in_condition) for child in children]
 
 
-IMPORTS = {name: list(imports_of(path)) for name, path in FILES.items()}
-EVERY = [found for imports in IMPORTS.values() for found in imports]
+@functools.cache
+def imports() -> dict[str, list[Import]]:
+    """Those of each module; read once they are wanted, not while tests are collected."""
+    return {name: list(imports_of(path)) for name, path in FILES.items()}
+
+
+def every_import() -> list[Import]:
+    return [found for of_module in imports().values() for found in of_module]
 
 
 def packages(found: Import) -> tuple[str, str]:
@@ -127,8 +140,8 @@ def test_every_package_has_a_level() -> None:
 
 
 def test_imports_go_down() -> None:
-    faults = [f"{found}: a relative import" for found in EVERY if found.module.startswith(".")]
-    for found in EVERY:
+    faults = [f"{found}: a relative import" for found in every_import() if found.module.startswith(".")]
+    for found in every_import():
         own, other = packages(found)
         if own in ("__init__", "__main__") or other in ("", own, "__version__"):
             continue
@@ -141,7 +154,7 @@ def test_imports_go_down() -> None:
 def test_what_is_imported_where() -> None:
     """Functions import optional libraries only; these are imported where they are used, and devices are named at home."""
     faults = []
-    for found in EVERY:
+    for found in every_import():
         library = found.module.partition(".")[0]
         first_use = found.module.removeprefix("gpucnn.").replace(".", "/") + ".py" in LOADED_AT_FIRST_USE
         if found.in_function and library not in OPTIONAL and not first_use:
@@ -168,7 +181,7 @@ def circle_through(start: str, graph: dict[str, set[str]]) -> list[str]:
 
 def test_no_circles() -> None:
     """Imports for annotations alone, under TYPE_CHECKING, included."""
-    graph = {name: {found.module for found in imports} & set(FILES) for name, imports in IMPORTS.items()}
+    graph = {name: {found.module for found in of_module} & set(FILES) for name, of_module in imports().items()}
     circles: list[list[str]] = []
     for module in graph:
         if not any(module in circle for circle in circles) and (circle := circle_through(module, graph)):

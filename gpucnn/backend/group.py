@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from gpucnn.backend.arrays import Array
-from gpucnn.errors import GpucnnError
+from gpucnn.errors import ArgumentError, GpucnnError
+from gpucnn.text import value_text
 
 T = TypeVar("T")
 
@@ -58,6 +59,15 @@ def of_first(group: Group, compute: Callable[[], T]) -> T:
         raise failure
     found: T = value
     return found
+
+
+def as_group(group: Group, owner: str) -> Group:
+    """`group` itself; ArgumentError, which names the `owner` of the argument, for what is none."""
+    if not all(hasattr(group, name) for name in ("rank", "size", "exchange", "gather")):
+        raise ArgumentError(
+            f"{owner}: group must be a group of processes or None, got {value_text(group)}; give that of backend.mpi.world()"
+        )
+    return group
 
 
 class _Done:

@@ -1,13 +1,16 @@
 """A group of processes that MPI has started, on any cluster or on one machine."""
 
+import atexit
 import importlib.util
 import os
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -29,6 +32,11 @@ OTHER_MPI = (
     "other: `pip install --force-reinstall --no-binary=mpi4py mpi4py`"
 )
 
+MPIEXEC_LISTENS_AT, STARTED_BY_MPIEXEC = "PMI_FD", "MPI_LOCALNRANKS"
+"""Variables that MPICH's mpiexec sets, and others of its family: a number of a file, and how many it has started here."""
+PATIENCE = 1.0
+"""Seconds that a process which cannot begin gives the others to tell the same of themselves."""
+
 SHARED_MEMORY = Path("/dev/shm")
 SETTLED = 2.0
 """Seconds after which a file there that no process has in its memory is nobody's."""
@@ -43,11 +51,13 @@ def check() -> None:
 def world() -> "MpiGroup":
     """All processes that were started together. LibraryError, with the fix, without mpi4py, or an MPI for it.
 
-    What MPICH has in /dev/shm loses its name here, so that nothing stays there however the processes end.
+    An exception that nobody catches, in any of them, is told with its rank from then on, and ends all: the others would wait for
+    ever else. What MPICH has in /dev/shm loses its name here, so that nothing stays there however the processes end.
     """
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
+        atexit.register(_end_who_waits)
         raise LibraryError(f"several processes need mpi4py and an MPI ({error}); {FIX}") from error
     except KeyboardInterrupt as error:  # or Terminated, while MPI began
         _end_alone(error)
@@ -68,9 +78,36 @@ def _end_alone(error: KeyboardInterrupt) -> NoReturn:
     os._exit(1)
 
 
+def _end_who_waits() -> None:
+    """End those that can begin, and wait for this process, which cannot: MPICH's mpiexec does not see to that.
+
+    What it does for MPI's Abort is asked of it in its own words, version 1 of the Process Management Interface.
+    """
+    if MPIEXEC_LISTENS_AT in os.environ and STARTED_BY_MPIEXEC in os.environ:
+        time.sleep(PATIENCE)  # and mpiexec passes on what was told
+        with suppress(OSError, ValueError):
+            os.write(int(os.environ[MPIEXEC_LISTENS_AT]), b"cmd=abort exitcode=1\n")
+
+
+def _end_all_after_an_exception(group: "MpiGroup") -> None:
+    """Have an exception that nobody catches end all. MPI ends with this process, and waits for the others there."""
+    earlier = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        earlier(kind, error, trace)
+        with suppress(OSError, ValueError):  # of a stream that is closed
+            sys.stdout.flush()
+            print(f"rank {group.rank} of {group.size} ends all with this", file=sys.stderr, flush=True)
+        group.abort(130 if issubclass(kind, KeyboardInterrupt) else 1)
+
+    sys.excepthook = hook
+
+
 def _begun(MPI: Any) -> "MpiGroup":
     """The group, once all of this machine have opened what they share."""
     group = MpiGroup(MPI.COMM_WORLD)
+    if group.size > 1:
+        _end_all_after_an_exception(group)
     group.host()
     for place in _shared_memory("self"):
         place.unlink(missing_ok=True)

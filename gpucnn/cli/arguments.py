@@ -8,8 +8,9 @@ from typing import Any
 
 from gpucnn.checks import Shape
 from gpucnn.errors import ArgumentError
+from gpucnn.layers.views import VIEWS
 from gpucnn.runs.choices import Classifier
-from gpucnn.runs.folder import WEIGHTS
+from gpucnn.runs.kept_weights import WEIGHTS
 from gpucnn.runs.value_kind import COUNT, POSITIVE, Kind, Name
 
 LARGEST_SIZE = 4096
@@ -46,6 +47,16 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         metavar="best|last",
         help="of the best epoch, or of the last (default: best, if epochs were measured on validation images, or early "
         "stopping was on; else last)",
+    )
+
+
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that has a model look at each image several times."""
+    parser.add_argument(
+        "--views",
+        type=choice(tuple(VIEWS)),
+        metavar="|".join(VIEWS),
+        help="answer with the mean over the image and its mirror image, or over both moved by a pixel, too (default: the image)",
     )
 
 

@@ -13,7 +13,7 @@ from gpucnn.cli.result_file import check_writable, write_json
 from gpucnn.data import Inspection, Splits
 from gpucnn.data import packing as data_packing
 from gpucnn.data.catalog import FOLDER, folder_of, name_and_folder
-from gpucnn.errors import DataError
+from gpucnn.errors import ArgumentError, DataError
 from gpucnn.runs.choices import DataSet
 from gpucnn.runs.value_kind import SEED
 from gpucnn.text import counted, printed, quoted
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `gpucnn data`."""
     parser.epilog = "Every file is decoded. Exit status: 0 if all can be read, 1 if not."
     parser.add_argument(
-        "words", metavar="FOLDER", nargs="+", type=_word,
+        "words", metavar="FOLDER", nargs="+",
         help="a folder of images, as gpucnn train --data takes it, or the name of a data set; with the word pack before it a "
         "folder whose images are written into tars",
     )  # fmt: skip
@@ -60,12 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write all that was seen to FILE, too, file by file")
 
 
-def _word(text: str) -> str:
-    """The word pack, or a data set."""
-    checked: str = text if text == PACK else argument(DataSet())(text)
-    return checked
-
-
 def run(options: argparse.Namespace) -> int:
     """Carry out `gpucnn data`; returns 1 if a file cannot be read, else 0."""
     if options.words[0] == PACK and len(options.words) > 1:
@@ -74,7 +68,11 @@ def run(options: argparse.Namespace) -> int:
         options.parser.error(f"--{given[0]} goes with pack: gpucnn data pack FOLDER --to DIR")
     if len(options.words) > 1:
         options.parser.error(f"unrecognized arguments: {' '.join(options.words[1:])}")
-    name, folder = name_and_folder(options.words[0], options.data_dir)
+    try:
+        word = DataSet().check(options.words[0])
+    except ArgumentError as error:
+        options.parser.error(f"argument FOLDER: {error}")
+    name, folder = name_and_folder(word, options.data_dir)
     check_writable(options.json)
     if name != FOLDER:
         splits = data.load(name, folder)

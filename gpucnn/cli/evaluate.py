@@ -8,7 +8,7 @@ from typing import Any
 
 from gpucnn import data
 from gpucnn.backend import choose_device
-from gpucnn.cli.arguments import add_weights, choice, count
+from gpucnn.cli.arguments import add_views, add_weights, choice, count
 from gpucnn.cli.result_file import check_writable, finite, write_json, write_text
 from gpucnn.data.catalog import FOLDER
 from gpucnn.data.image_folder import paths_of
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", metavar="FILE", help="write the confusion matrix to FILE")
     parser.add_argument("--json", metavar="FILE", help="write all that was measured to FILE")
     add_weights(parser)
+    add_views(parser)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
 
 
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out `gpucnn evaluate`."""
     device = choose_device(options.device)
     trained = RunFolder(options.run_folder).load(device.device, options.weights)
+    trained.look_at(options.views)
     measured, place = measured_images(RunFolder(options.run_folder), trained, options.data_dir, options.split)
     check_writable(options.csv, options.json)
     print(device, f"weights: {trained.weights}", sep="\n", flush=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from gpucnn.cli.arguments import choice
 from gpucnn.data.image_file import BACKGROUNDS
-from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
-from gpucnn.data.tar_file import images_in_tars
+from gpucnn.data.image_listing import cannot_be_listed, no_images_text
+from gpucnn.data.packed import list_packed_images
+from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 
 
@@ -18,7 +19,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     """Declare the images, and how they are shown to the model."""
     parser.add_argument(
         "images", metavar="IMAGE", nargs="+",
-        help="an image, light on dark as in the digits and MNIST, or a folder, with all below it",
+        help="an image, light on dark as in the digits and MNIST, or a folder, with all below it, or with tars, "
+        "Parquet files or arrays of images",
     )  # fmt: skip
     parser.add_argument("--invert", action="store_true", help="turn light and dark round, for ink on white paper")
     parser.add_argument(
@@ -44,14 +46,15 @@ def found_images(paths: Sequence[str]) -> tuple[list[str], dict[str, str], Count
                 files.append(path)
                 continue
             try:
-                found = list_images(Path(path), timed)
+                found = list_packed_images(Path(path), timed)
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # of which reading it tells
                     problems[path] = str(cannot_be_listed(Path(path), error))
                 files.append(path)
                 continue
-            if not (found.images or found.problems) and (in_tars := images_in_tars(Path(path), timed)):
-                files += map(str, in_tars)
+            except DataError as error:  # of the tars in it, or what else has many images
+                problems[path] = str(error)
+                files.append(path)
                 continue
             named = {file: os.path.join(path, file.relative_to(path)) for file in (*found.images, *found.problems)}
             problems |= {named[file]: f"{named[file]}: {problem}" for file, problem in found.problems.items()}

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpucnn.backend import ChosenDevice, choose_device
-from gpucnn.cli.arguments import add_weights, count
+from gpucnn.cli.arguments import add_views, add_weights, count
 from gpucnn.cli.given_images import add_images, found_images
 from gpucnn.cli.result_file import check_writable, finite, write_json, write_text
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_listing import left_out_text
 from gpucnn.errors import GpucnnError
-from gpucnn.runs.folder import BEST, load_run
+from gpucnn.runs.kept_weights import BEST
+from gpucnn.runs.load import load_run
 from gpucnn.runs.trained_run import Seen, Shown, TrainedRun
 from gpucnn.text import printed
 from gpucnn.text_table import columns, padded
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", metavar="FILE", help="write the answers to FILE, too, as a table")
     parser.add_argument("--json", metavar="FILE", help="write the answers to FILE, too, as JSON")
     add_weights(parser)
+    add_views(parser)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
 
 
@@ -55,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
     chosen = choose_device(options.device)
     trained = load_run(options.run_folder, chosen.device, options.weights)
+    trained.look_at(options.views)
     check_writable(options.csv, options.json)
     files, problems, left_out = found_images(options.images)
     top = min(options.top, len(trained.class_names))

@@ -23,9 +23,10 @@ from gpucnn.data import ImageFolder
 from gpucnn.data.catalog import FOLDER, Part, folder_of
 from gpucnn.errors import ConfigError, Terminated
 from gpucnn.runs.config import RunConfig
-from gpucnn.runs.folder import LAST
+from gpucnn.runs.kept_weights import LAST
 from gpucnn.runs.network import is_onnx
-from gpucnn.runs.prepare import PreparedRun, resolve
+from gpucnn.runs.prepare import resolve
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.runs.resume import CHANGEABLE
 from gpucnn.runs.seeds import FREE, check_place, check_seeds, finished_accuracy, folder_of_seed, spread
 from gpucnn.runs.value_kind import SEED
@@ -275,19 +276,21 @@ def _wrapped(lines: Sequence[str]) -> list[str]:
 def _images(ready: PreparedRun) -> str:
     """How many images a run learns from and is measured on, from which parts of a folder, and how the model sees them."""
     config, splits = ready.config, ready.splits
-    parts = [f"{len(ready.train_loader.dataset):,} images to learn from{_part(splits.train)}"]
+    train, validation, test = _called((splits.train, splits.validation, splits.test))
+    parts = [f"{len(ready.train_loader.dataset):,} images to learn from{train}"]
     if ready.val_loader is not None:
-        parts.append(f"{len(ready.val_loader.dataset):,} to measure epochs on{_part(splits.validation)}")
-    parts.append(f"{len(splits.test):,} to test{_part(splits.test)}")
+        parts.append(f"{len(ready.val_loader.dataset):,} to measure epochs on{validation}")
+    parts.append(f"{len(splits.test):,} to test{test}")
     # Of what was looked at more has been told already.
     classes = "" if ready.inspection else f"{_name(config)}, {len(splits.class_names):,} classes; "
     size, colour = splits.preprocess.image_size, "rgb" if splits.preprocess.channels == 3 else "grey"
     return f"{classes}{', '.join(parts)}; {size}x{size} {colour}"
 
 
-def _part(part: Part | None) -> str:
-    """What a part is called, if it is a folder."""
-    return f" ({part.folder.name})" if isinstance(part, ImageFolder) else ""
+def _called(parts: Sequence[Part | None]) -> list[str]:
+    """What each part is called, if it has a folder of its own."""
+    folders = [part.folder if isinstance(part, ImageFolder) else None for part in parts]
+    return ["" if folder is None or folders.count(folder) > 1 else f" ({folder.name})" for folder in folders]
 
 
 def _precision(ready: PreparedRun) -> list[str]:

@@ -15,21 +15,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpucnn.backend import mpiexec
-from gpucnn.backend.group import of_first
+from gpucnn.backend.group import Group, of_first
 from gpucnn.cli.arguments import count
+from gpucnn.cli.commands import carry_out
 from gpucnn.cli.folder_report import looking
 from gpucnn.cli.launcher import check_single_process
-from gpucnn.cli.processes import check_prepared, check_shards, processes, share_gpus
-from gpucnn.cli.settings import add_settings, chosen_config
+from gpucnn.cli.processes import check_prepared, check_shards, processes, share_gpus, status_of
+from gpucnn.cli.settings import add_settings, chosen_config, given_settings
 from gpucnn.cli.termination import sigterm_unwinds
 from gpucnn.errors import ArgumentError, RunError, Terminated
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
-from gpucnn.runs.verification import Sides, StopAt, Verification, compare, train_until
+from gpucnn.runs.verification import Sides, StopAt, Verification, compare, train_until, without_notes_on
 from gpucnn.text_table import stacked_tables
 from gpucnn.training import prepare
 
 HELP = "Train a few steps on 1, on 2 and on 3 processes; compare all that is kept, byte by byte."
+COMMAND = "verify-parallel"
 STEPS, PROCESSES = 30, (1, 2, 3)
 TERMINATED, INTERRUPTED = 143, 130
 HEADER = ("processes", "arrays", "bytes", "sha256 of all")
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if len(sizes) < 2:
         raise ArgumentError(f"--processes {sizes[0]} has nothing to compare with; give two numbers or more, e.g. 1 2 3")
     asked, why = chosen_config(options), ""
-    if asked.shards == 1:
+    if asked.shards == 1 and "shards" not in given_settings(options):
         asked, why = dataclasses.replace(asked, shards=max(sizes)), ", as no --shards is given"
     if asked.shards < max(sizes):
         raise ArgumentError(
@@ -111,23 +113,34 @@ def _trained(config: RunConfig, steps: int, size: int, place: Path) -> RunFolder
     return RunFolder(place / "run")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Train in this process, one of several."""
-    place = Path(arguments[0])
+def main(arguments: Sequence[str]) -> int:
+    """Train in this process, one of several, and return its exit status."""
+    return carry_out(argparse.Namespace(command=COMMAND, run=lambda _: _train(Path(arguments[0]))))
+
+
+def _train(place: Path) -> int:
+    try:
+        with sigterm_unwinds(), processes(COMMAND) as group, without_notes_on(str(place)):
+            _train_in(place, group)
+    except KeyboardInterrupt as error:  # or Terminated; whoever has started this tells of it
+        return status_of(error)
+    return 0
+
+
+def _train_in(place: Path, group: Group) -> None:
     asked = json.loads((place / ASKED).read_text())
-    with sigterm_unwinds(), processes("verify-parallel") as group:
-        config = RunConfig.from_json(asked["config"], ASKED)
-        check_shards(group.size, config.shards)
-        share_gpus(group, config.device, os.environ)
-        ready, folder = prepare(config, group=group), RunFolder(place / "run", group.rank == 0)
-        of_first(group, folder.prepare)
-        check_prepared(group, ready.description())
-        trainer = ready.trainer([*ready.callbacks(folder), StopAt(asked["steps"])], group)
-        train_until(trainer, ready)
-        if trainer.stop_reason:
-            raise ArgumentError(
-                f"steps is {asked['steps']}, but training ended after {trainer.step}: {trainer.stop_reason}; give fewer"
-            )
+    config = RunConfig.from_json(asked["config"], ASKED)
+    check_shards(group.size, config.shards)
+    share_gpus(group, config.device, os.environ)
+    ready, folder = prepare(config, group=group), RunFolder(place / "run", group.rank == 0)
+    of_first(group, folder.prepare)
+    check_prepared(group, ready.description())
+    trainer = ready.trainer([*ready.callbacks(folder), StopAt(asked["steps"])], group)
+    train_until(trainer, ready)
+    if trainer.stop_reason:
+        raise ArgumentError(
+            f"steps is {asked['steps']}, but training ended after {trainer.step}: {trainer.stop_reason}; give fewer"
+        )
 
 
 def _row(size: int, found: Verification) -> tuple[str, ...]:
@@ -157,4 +170,4 @@ def _listed(sizes: Sequence[int]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

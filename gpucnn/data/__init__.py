@@ -3,6 +3,7 @@
 from gpucnn.checks import public_names as _public_names
 from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.data.array_dataset import ArrayDataset as ArrayDataset
+from gpucnn.data.augment import AlternatingFlip as AlternatingFlip
 from gpucnn.data.augment import ColorJitter as ColorJitter
 from gpucnn.data.augment import Compose as Compose
 from gpucnn.data.augment import CutMix as CutMix
@@ -22,8 +23,8 @@ from gpucnn.data.cifar import read_cifar10 as read_cifar10
 from gpucnn.data.dataset import Batch as Batch
 from gpucnn.data.dataset import Dataset as Dataset
 from gpucnn.data.idx import read_idx as read_idx
-from gpucnn.data.image_file import read_image as read_image
 from gpucnn.data.image_folder import ImageFolder as ImageFolder
+from gpucnn.data.image_reader import read_image as read_image
 from gpucnn.data.inspection import InspectedImage as InspectedImage
 from gpucnn.data.inspection import Inspection as Inspection
 from gpucnn.data.inspection import inspect as inspect

@@ -13,7 +13,7 @@ from gpucnn.data import cifar, digits, emnist, mnist, svhn
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.class_images import class_images
 from gpucnn.data.dataset import Dataset
-from gpucnn.data.folder_notes import notes_on_parts, notes_on_shards, notes_on_split, notes_on_whole
+from gpucnn.data.folder_notes import notes_on_packed, notes_on_parts, notes_on_split, notes_on_whole
 from gpucnn.data.folder_parts import find_parts
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import ImageFolder
@@ -21,8 +21,8 @@ from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.layout import Arrays
 from gpucnn.data.packed import Packed, find_packed
+from gpucnn.data.packed_parts import PackedFiles
 from gpucnn.data.preprocess import Preprocess
-from gpucnn.data.shard_files import Shards
 from gpucnn.data.split import split
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
@@ -303,7 +303,7 @@ def _load_packed(
     folder: Path, packed: Packed, image_size: int, mode: str, background: str, skip: Collection[Path]
 ) -> Splits:
     def images_in(files: Sequence[Path], class_names: Sequence[str] | None = None) -> ImageFolder:
-        return packed.kind(Shards(files, skip), image_size, mode, class_names=class_names, background=background)
+        return packed.kind(PackedFiles(files, skip), image_size, mode, class_names=class_names, background=background)
 
     train: Part
     test: Part
@@ -313,7 +313,7 @@ def _load_packed(
         parts = {"train": known, "test": images_in(packed.test, known.class_names)}
         if packed.validation:
             validation = parts["validation"] = images_in(packed.validation, known.class_names)
-        test, notes = parts["test"], notes_on_shards(parts)
+        test, notes = parts["test"], notes_on_packed(parts)
     else:
         known = images_in(packed.train)
         train, test = split(known, 1 - TEST_SHARE)
@@ -343,10 +343,10 @@ def load_to_measure(
     """
     if (packed := find_packed(folder)) is not None:
         files = packed.test if part == "test" and packed.test else packed.train
-        images = packed.kind(Shards(files, skip), image_size, mode, class_names=class_names, background=background)
+        images = packed.kind(PackedFiles(files, skip), image_size, mode, class_names=class_names, background=background)
         if len(images) == 0:
             raise DataError(f"{folder}: no images in it to measure with; add some")
-        return images, (*packed.notes, *notes_on_shards({part: images}))
+        return images, (*packed.notes, *notes_on_packed({part: images}))
     parts = find_parts(folder)
     place = folder if parts is None else parts.train if part == "train" else parts.test
     found = class_images(place, class_names).without(skip, may_be_empty=True)

@@ -28,7 +28,7 @@ def notes_on_parts(parts: FolderParts, images: Sequence[ImageFolder]) -> tuple[s
     return tuple(line for line in lines if line)
 
 
-def notes_on_shards(parts: Mapping[str, ImageFolder]) -> tuple[str, ...]:
+def notes_on_packed(parts: Mapping[str, ImageFolder]) -> tuple[str, ...]:
     """The lines about the parts of a data set that is in a few large files."""
     lines = [line for images in parts.values() for line in images.notes]
     for part, images in parts.items():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpucnn.data.image_listing import BESIDE, Entry, cannot_be_listed, entries
+from gpucnn.data.image_listing import BESIDE, Entry, entries, entries_or_none
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text
@@ -65,12 +65,9 @@ def find_parts(folder: Path) -> FolderParts | None:
     be listed.
     """
     with TimedCalls() as timed:
-        try:
-            inside = entries(folder, timed)
-        except TimeoutError as error:
-            raise cannot_be_listed(folder, error) from None
-        except OSError:
-            return None  # for ImageFolder to tell
+        inside = entries_or_none(folder, timed)
+        if inside is None:
+            return None
         folders = [entry for entry in inside if entry.is_folder]
         train, validation, test = (_chosen(folder, part, folders) for part in NAMES)
         measured = [part for part in (test, validation) if part is not None]

@@ -11,16 +11,15 @@ import numpy as np
 
 from gpucnn.autograd import Tensor
 from gpucnn.backend import to_host
-from gpucnn.checks import as_choice, as_path
+from gpucnn.checks import as_path
 from gpucnn.data.image_kind import kind_of, reads_heif, what_to_do
 from gpucnn.data.image_metadata import upright, without_metadata
-from gpucnn.data.jpeg_decoders import DECODERS, PILLOW, check_decoder
+from gpucnn.data.jpeg_decoders import DECODERS, PILLOW
 from gpucnn.data.npz import read_npy
 from gpucnn.data.plain_image import JPEG, plain_image
-from gpucnn.data.preprocess import Preprocess
 from gpucnn.data.quiet_reading import quiet_reading
-from gpucnn.data.tar_file import read_file_or_member
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
+from gpucnn.regular_file import read_regular
 from gpucnn.text import shape_text, value_text
 
 if TYPE_CHECKING:
@@ -35,41 +34,12 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryvie
 """What an image is read from: a path, the content of a file, a file that is open in binary mode, Pillow's image, an array."""
 
 
-def read_image(image: ImageSource, preprocess: Preprocess, background: str = AUTO, decode: str = PILLOW) -> np.ndarray:
-    """The image in a PNG, JPEG or other file that Pillow reads, or in a .npy array, as raw (1, C, size, size).
-
-    - `image`: the path of the file, its content, or the file, open in binary mode and read from where it stands; or an image
-      of Pillow's; or an array (H, W), (C, H, W) or (H, W, C) of bytes from 0 to 255, truth values, or 16 bits (uint16, from 0
-      to 65535), with a fourth channel for transparency. In a .npy file there may be floats from 0 to 1, too.
-    - `background`: "auto", "white" or "black", what is behind transparent parts.
-    - `decode`: what decodes JPEGs, to bits of its own: "pillow"; "pillow-draft", by Pillow at 1/2, 1/4 or 1/8 of their size, if that
-      is at least as large as what is wanted, where `preprocess` cuts images out; "simplejpeg", an extra.
-
-    It is turned to grey or RGB and fitted to the data set's native size as `preprocess` has it: squeezed into the square, or
-    cut out of the middle. Raises DataError, which names the file, for what is no image, ArgumentError for another type, and
-    LibraryError without the library of the decoder.
-    """
-    from PIL import Image
-
-    if not isinstance(preprocess, Preprocess):
-        raise ArgumentError(f"read_image: preprocess must be a data.Preprocess, got {value_text(preprocess)}")
-    as_choice(background, "background", BACKGROUNDS)
-    size, least = preprocess.native_size, preprocess.native_size if preprocess.fit == "crop" else 0
-    decoded = decode_image(image, preprocess.channels, background=background, decode=check_decoder(decode), least=least)
-    if preprocess.fit == "crop":
-        pixels = centre_crop(decoded, size)
-    else:
-        method = Image.Resampling.BOX if decoded.width > size else Image.Resampling.BILINEAR
-        pixels = _planes(decoded.resize((size, size), method))
-    return np.rint(pixels[None] * (preprocess.full_scale / 255)).astype(np.uint8)
-
-
 def decode_image(
     image: ImageSource,
     channels: int,
     *,
     background: str = AUTO,
-    read: Callable[[Path], bytes] = read_file_or_member,
+    read: Callable[[Path], bytes] = read_regular,
     decode: str = PILLOW,
     least: int = 0,
 ) -> "Image.Image":
@@ -141,11 +111,11 @@ def centre_crop(image: "Image.Image", size: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
     if image.size == (size, size):  # as it is
-        return _planes(image)
-    return _planes(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+        return planes_of(image)
+    return planes_of(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
 
-def _planes(image: "Image.Image") -> np.ndarray:
+def planes_of(image: "Image.Image") -> np.ndarray:
     """A grey or RGB image as bytes (C, H, W)."""
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -24,8 +24,8 @@ from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.jpeg_decoders import PILLOW
+from gpucnn.data.packed_parts import PackedFiles
 from gpucnn.data.preprocess import Preprocess
-from gpucnn.data.shard_files import Shards
 from gpucnn.data.subset import Subset
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
@@ -71,7 +71,7 @@ class ImageFolder:
 
     def __init__(
         self,
-        folder: str | os.PathLike[str] | ClassImages | Shards,
+        folder: str | os.PathLike[str] | ClassImages | PackedFiles,
         image_size: int,
         mode: str = "rgb",
         preprocess: Callable[[Array], Array] | None = None,

@@ -15,7 +15,8 @@ NOT_READ = {
     **dict.fromkeys(OPTIONAL, "pip install --upgrade pillow"),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2"), "export them as JPEG"),
     **dict.fromkeys((".svg", ".psd", ".jp2", ".jxl", ".tga", ".ico", ".exr", ".hdr", ".pdf"), "save them as PNG"),
-    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"), "unpack them"),
+    **dict.fromkeys((".zip", ".gz", ".tgz", ".7z", ".rar"), "unpack them"),
+    **dict.fromkeys((".tar", ".parquet"), "read only in a folder of their own"),
 }
 """What makes files that are left out readable, by the end of their names."""
 
@@ -36,6 +37,8 @@ OTHERS = {
     rb"(?i:\s*<(!doctype|html|\?xml))": "it is a web page, as some servers send for an error; download it again",
     rb"%PDF": "it is a PDF; save its pages as PNG",
     rb"PK\x03\x04": "it is a zip archive; unpack it",
+    rb"PAR1": "it is a Parquet file; give the folder that it is in",
+    rb".{257}ustar": "it is a tar; give the folder that it is in",
 }
 """What often stands under the name of an image."""
 

@@ -85,6 +85,16 @@ def entries(folder: Path, timed: TimedCalls) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.name)
 
 
+def entries_or_none(folder: Path, timed: TimedCalls) -> list[Entry] | None:
+    """What is in a folder; None if it cannot be listed, which `ImageFolder` tells. DataError if its drive does not answer."""
+    try:
+        return entries(folder, timed)
+    except TimeoutError as error:
+        raise cannot_be_listed(folder, error) from None
+    except OSError:
+        return None
+
+
 def list_images(folder: Path, timed: TimedCalls, above: tuple[Path, ...] = ()) -> Listing:
     """The images in `folder` and below. Links are followed, but no folder is read twice, nor is one of those `above`.
 

@@ -26,8 +26,8 @@ from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.inspection_memory import InspectionMemory, Seen
 from gpucnn.data.packed import Packed, find_packed
+from gpucnn.data.packed_parts import PackedFiles
 from gpucnn.data.quiet_reading import quiet_reading
-from gpucnn.data.shard_files import Shards
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text, quoted, value_text
@@ -226,7 +226,7 @@ def _listed_in(packed: Packed) -> _Listed:
     class_names: tuple[str, ...] | None = None
     for part, some in files.items():
         if some:
-            images = packed.kind(Shards(some), 1, class_names=class_names)
+            images = packed.kind(PackedFiles(some), 1, class_names=class_names)
             class_names = images.class_names
             tasks += [
                 _Task(

@@ -19,7 +19,7 @@ READERS = (
     "class_images", "decoded_cache", "file_stamp", "image_decoder", "image_file", "image_kind", "image_metadata", "inspected_pixels", "inspection",
     "inspection_memory", "jpeg_decoders", "npy_images",
     "npz", "parquet_file", "parquet_images", "plain_image", "tar_file",
-    "tar_shards", "timed_file",
+    "tar_format", "tar_images", "tar_index", "timed_file",
 )  # fmt: skip
 """The modules that what is kept depends on."""
 

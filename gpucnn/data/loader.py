@@ -21,7 +21,7 @@ from gpucnn.data.pieces import Pieces, shard_sizes
 from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
 from gpucnn.data.subset import Subset
-from gpucnn.data.window_shuffle import WindowShuffle, shard_of_each
+from gpucnn.data.window_shuffle import WindowShuffle, file_of_each
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
 from gpucnn.kernels.preprocess import Move, Moves
@@ -116,7 +116,7 @@ class DataLoader:
         if isinstance(self.shuffle, WindowShuffle):
             if weights is not None:
                 _check_apart("weights", {"shuffle by windows": True})
-            self._shard_of = shard_of_each(self.dataset)
+            self._file_of = file_of_each(self.dataset)
         if len(self) == 0:
             if self.batch_sampler is not None:
                 raise ArgumentError("DataLoader: batch_sampler gives no batch")
@@ -326,7 +326,7 @@ class DataLoader:
             return self._drawn_order(drawn)
         count = len(self.dataset)
         if isinstance(self.shuffle, WindowShuffle):
-            samples = self.shuffle.order(self._shard_of, self.seed, epoch)
+            samples = self.shuffle.order(self._file_of, self.seed, epoch)
         else:
             samples = generator(self.seed, "shuffle", epoch).permutation(count) if self.shuffle else np.arange(count)
         return _Order(samples, samples)
@@ -395,9 +395,14 @@ def _unknown(name: str) -> str:
     return f"DataLoader has no {name}; {word}"
 
 
-def check_loader(loader: object, what: str) -> None:
-    """ArgumentError, which names `what`, unless `loader` gives batches as a DataLoader does."""
+def check_loader(loader: object, what: str, is_shared: bool = False) -> None:
+    """ArgumentError, which names `what`, unless `loader` gives batches as a DataLoader does; also parts of them, if it `is_shared`."""
     if not hasattr(loader, "batches"):
         raise ArgumentError(
             f"{what}: expected a data.DataLoader, got {value_text(loader)}; make one: data.DataLoader(dataset, batch_size=256)"
+        )
+    if is_shared and not hasattr(loader, "sharded"):
+        raise ArgumentError(
+            f"{what}: with shards or several processes it must be a data.DataLoader, which gives parts of batches, got "
+            f"{value_text(loader)}; make one of its samples"
         )

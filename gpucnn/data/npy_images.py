@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import to_host
-from gpucnn.checks import as_path
 from gpucnn.data.class_folders import check_names, comparable
 from gpucnn.data.file_stamp import FileStamp
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.npz import read_npy, read_npy_header
+from gpucnn.data.packed_parts import PackedFiles
 from gpucnn.data.quiet_reading import reading
-from gpucnn.data.shard_files import Shards, find_shards
 from gpucnn.data.timed_file import TimedFile
 from gpucnn.errors import DataError
 from gpucnn.regular_file import read_regular
@@ -35,7 +34,7 @@ NO_NPY = "not a .npy file that can be read ({}); write it with numpy.save"
 class NpyImages(ImageFolder):
     """The images in `images.npy`, whose labels are in `labels.npy`, in their order; or in train_images.npy and train_labels.npy, ...
 
-    - `folder`: one that holds them, or `Shards`: just these files of images, which are in one folder.
+    - `folder`: one that holds them, or `PackedFiles`: just these files of images, which are in one folder.
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W): bytes, or floats from 0 to 1. Each is taken as if it had a .npy
     file of its own. Labels are (N,), integers from 0 on, or texts, by which classes are called. Of `class_names` some may lack
@@ -49,19 +48,17 @@ class NpyImages(ImageFolder):
     """
 
     def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
-        if not isinstance(folder, Shards):
-            place = as_path(folder, "folder")
-            folder = Shards([path for paths in find_shards(place, IMAGES).values() for path in paths])
-            if not folder.files:
-                raise DataError(f"{place}: no {IMAGES} in it; give the folder that holds it and {LABELS}")
-        self.folder = folder.files[0].parent
-        self._arrays = [_ImageArray.of(path) for path in folder.files]
+        packed = PackedFiles.of(folder, IMAGES, f"no {IMAGES} in it; give the folder that holds it and {LABELS}")
+        self.folder = packed.folder
+        self._arrays = [_ImageArray.of(path) for path in packed.files]
         self._starts = np.cumsum([0, *(array.shape[0] for array in self._arrays)])
-        labels = np.concatenate([_labels(array) for array in self._arrays])
-        self.class_names, numbers = _numbered(labels, self._arrays[0].path, class_names)
+        if packed.are_labelled:
+            labels = np.concatenate([_labels(array) for array in self._arrays])
+            self.class_names, numbers = _numbered(labels, self._arrays[0].path, class_names)
+        else:
+            self.class_names, numbers = ("",), np.zeros(self._starts[-1], np.int64)
         paths = [array.path / f"{place}.npy" for array in self._arrays for place in range(array.shape[0])]
-        skip = set(folder.skip)
-        self._kept = np.array([place for place, path in enumerate(paths) if path not in skip], np.int64)
+        self._kept = packed.kept(paths)
         self.labels, self.paths = numbers[self._kept], tuple(paths[place] for place in self._kept)
         self.left_out: Counter[str] = Counter()
 

@@ -14,8 +14,8 @@ from gpucnn.checks import as_count, as_path
 from gpucnn.data.catalog import FOLDER, load
 from gpucnn.data.image_folder import ImageFolder, whole_of
 from gpucnn.data.subset import Subset
-from gpucnn.data.tar_file import key_of
-from gpucnn.data.tar_shards import CLASSES
+from gpucnn.data.tar_images import CLASSES
+from gpucnn.data.tar_index import key_of
 from gpucnn.errors import DataError
 from gpucnn.text_table import shortened
 

@@ -36,6 +36,7 @@ class Columns(NamedTuple):
     path: str
     """The column of the paths that the images had; empty without one."""
     label: str
+    """The column of labels; empty if it is not asked for."""
     class_names: tuple[str, ...]
     """What the labels are called, if that is written."""
 
@@ -52,18 +53,18 @@ class Labels(NamedTuple):
 class ParquetTable:
     """A Parquet file of images, whose footer is read. Row groups are read when their images are asked for. For any number of threads.
 
-    Raises DataError, which names the file, if it is none, damaged, encrypted, or has no columns of images and labels, and
-    LibraryError without pyarrow.
+    Raises DataError, which names the file, if it is none, damaged, encrypted, or has no columns of images, and of labels if it is
+    to be labelled, and LibraryError without pyarrow.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, is_labelled: bool = True) -> None:
+        self.path, self._is_labelled = path, is_labelled
         with _reading(path), TimedFile(path) as file:
             self.stamp = file.stamp
             _check_ends(path, file, self.stamp[0])
             opened = _opened(file)
             self._metadata: FileMetaData = opened.metadata
-            self.columns = _columns(path, opened.schema_arrow)
+            self.columns = _columns(path, opened.schema_arrow, is_labelled)
             counts = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
             if min(counts, default=0) < 0 or sum(counts) > self.stamp[0]:
                 raise DataError(
@@ -77,7 +78,7 @@ class ParquetTable:
         return int(self.starts[-1])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ParquetTable, (self.path,)
+        return ParquetTable, (self.path, self._is_labelled)
 
     def labels(self) -> Labels:
         """Of all rows. DataError, which names the row, for one that has none."""
@@ -204,7 +205,7 @@ def _check_ends(path: Path, file: TimedFile, size: int) -> None:
     file.seek(0)
 
 
-def _columns(path: Path, schema: "Schema") -> Columns:
+def _columns(path: Path, schema: "Schema", is_labelled: bool) -> Columns:
     """Where images and labels are. DataError if there are no such columns, or several and none is called as usual."""
     import pyarrow as pa
 
@@ -218,6 +219,20 @@ def _columns(path: Path, schema: "Schema") -> Columns:
     binaries = [name for name, kind in inside.items() if _is_binary(kind)]
     told = [name for name in (*structs, *binaries) if _type_of(features, name) == "Image"]
     image = _chosen(path, "images, as bytes,", told or [*structs] or binaries, IMAGES, inside)
+    label, class_names = _label_column(path, features, inside, image) if is_labelled else ("", ())
+    if image not in structs:
+        return Columns(image, "", label, class_names)
+    at = structs[image].get_field_index("path")
+    has_path = at >= 0 and _is_text(structs[image].field(at).type)
+    return Columns(f"{image}.bytes", f"{image}.path" if has_path else "", label, class_names)
+
+
+def _label_column(
+    path: Path, features: dict[str, Any], inside: dict[str, Any], image: str
+) -> tuple[str, tuple[str, ...]]:
+    """Where labels are, and what their classes are called, if that is written."""
+    import pyarrow as pa
+
     integers = [name for name, kind in inside.items() if pa.types.is_integer(kind)]
     texts = [name for name, kind in inside.items() if _is_text(kind)]
     named = [name for name in integers if _type_of(features, name) == "ClassLabel"]
@@ -233,11 +248,7 @@ def _columns(path: Path, schema: "Schema") -> Columns:
     class_names: tuple[str, ...] = ()
     if label in integers:
         class_names = class_names_of(features.get(label)) or class_names_of(features_beside(path.parent).get(label))
-    if image not in structs:
-        return Columns(image, "", label, class_names)
-    at = structs[image].get_field_index("path")
-    has_path = at >= 0 and _is_text(structs[image].field(at).type)
-    return Columns(f"{image}.bytes", f"{image}.path" if has_path else "", label, class_names)
+    return label, class_names
 
 
 def _chosen(path: Path, what: str, candidates: Sequence[str], usual: Sequence[str], inside: dict[str, Any]) -> str:

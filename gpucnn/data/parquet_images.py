@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpucnn.backend import to_host
-from gpucnn.checks import as_path
 from gpucnn.data.class_folders import comparable
 from gpucnn.data.file_stamp import FileStamp
 from gpucnn.data.fork_lock import fork_lock
 from gpucnn.data.image_folder import ImageFolder
+from gpucnn.data.packed_parts import PackedFiles
 from gpucnn.data.parquet_file import Columns, Labels, ParquetTable
-from gpucnn.data.shard_files import Shards, find_shards
 from gpucnn.errors import DataError
 from gpucnn.text import is_printed, names_text
 
@@ -38,7 +37,7 @@ MOST_OPEN = 4
 class ParquetImages(ImageFolder):
     """The images in Parquet files, in the order of the files' names and of their rows.
 
-    - `folder`: one that holds them, or `Shards`: just these files, which are in one folder.
+    - `folder`: one that holds them, or `PackedFiles`: just these files, which are in one folder.
 
     A file has a column of images, a struct {bytes, path} as Hugging Face's `datasets` write it, or bytes; and one of labels,
     integers or text. They may have any name if there is one of each, else `image` and `label`. Classes are called what the
@@ -54,18 +53,16 @@ class ParquetImages(ImageFolder):
     """
 
     def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
-        if not isinstance(folder, Shards):
-            place = as_path(folder, "folder")
-            folder = Shards([path for paths in find_shards(place, SUFFIX).values() for path in paths])
-            if not folder.files:
-                raise DataError(f"{place}: no {SUFFIX} files in it; give the folder that holds them")
-        tables = [ParquetTable(path) for path in folder.files]
-        self.folder, self._images = folder.files[0].parent, _KeptImages(tables)
+        packed = PackedFiles.of(folder, SUFFIX, f"no {SUFFIX} files in it; give the folder that holds them")
+        tables = [ParquetTable(path, packed.are_labelled) for path in packed.files]
+        self.folder, self._images = packed.folder, _KeptImages(tables)
         self.left_out: Counter[str] = Counter()
-        self.class_names, labels = _labels(tables, class_names)
+        if packed.are_labelled:
+            self.class_names, labels = _labels(tables, class_names)
+        else:
+            self.class_names, labels = ("",), np.zeros(sum(map(len, tables)), np.int64)
         paths = [table.path / f"row {row}" for table in tables for row in range(len(table))]
-        skip = set(folder.skip)
-        self._rows = np.array([place for place, path in enumerate(paths) if path not in skip], np.int64)
+        self._rows = packed.kept(paths)
         self.labels, self.paths = labels[self._rows], tuple(paths[row] for row in self._rows)
         self.notes = _notes(tables)
 

@@ -42,7 +42,7 @@ class Preparation(NamedTuple):
 
 
 class MoveKind(IntEnum):
-    """What a move does, by the numbers that the kernel knows."""
+    """What a move does, by the numbers that the kernel knows; for it an alternating flip is a flip."""
 
     FLIP = 0
     """Mirrors left to right, with a probability."""
@@ -52,6 +52,8 @@ class MoveKind(IntEnum):
     """The same; what moves in is the image mirrored at its edge pixels."""
     BLANK = 3
     """A square of so many pixels becomes 0."""
+    ALTERNATE = 4
+    """Mirrors left to right, with a probability that all even epochs draw as one, and in odd epochs all others."""
 
 
 class Move(NamedTuple):
@@ -195,9 +197,13 @@ def _moves_there(xp: ModuleType, device: Device, epoch: int, moves: tuple[Move, 
     """The kernel's table, a row for each move, sent to a GPU once an epoch: uint64 (moves, 6)."""
     table = np.zeros((len(moves), 6), np.uint64)
     for row, move in zip(table, moves, strict=True):
-        row[:4] = move.kind, move.seed, purpose_word(move.purpose), epoch
-        numbers = np.array(move.numbers, np.float64 if move.kind is MoveKind.FLIP else np.int64)
+        alternates = move.kind is MoveKind.ALTERNATE
+        kind, drawn_in = (MoveKind.FLIP, 0) if alternates else (move.kind, epoch)
+        row[:4] = kind, move.seed, purpose_word(move.purpose), drawn_in
+        numbers = np.array(move.numbers, np.float64 if kind is MoveKind.FLIP else np.int64)
         row[4 : 4 + len(numbers)] = numbers.view(np.uint64)
+        if alternates:
+            row[5] = epoch % 2
     with current(device):
         return xp.asarray(table)
 

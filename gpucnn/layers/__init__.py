@@ -59,6 +59,7 @@ from gpucnn.layers.sequence import Conv1d as Conv1d
 from gpucnn.layers.sequence import MaxPool1d as MaxPool1d
 from gpucnn.layers.trace import LayerCall as LayerCall
 from gpucnn.layers.trace import Trace as Trace
+from gpucnn.layers.views import MeanOfViews as MeanOfViews
 
 _ELSEWHERE = {
     "Module": "Layer",

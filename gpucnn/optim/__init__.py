@@ -21,6 +21,7 @@ from gpucnn.optim.schedule import multi_step as multi_step
 from gpucnn.optim.schedule import one_cycle as one_cycle
 from gpucnn.optim.schedule import polynomial as polynomial
 from gpucnn.optim.schedule import step_decay as step_decay
+from gpucnn.optim.schedule import triangle as triangle
 from gpucnn.optim.schedule import warm_up as warm_up
 from gpucnn.optim.scheduler import Scheduler as Scheduler
 from gpucnn.optim.sgd import SGD as SGD

@@ -127,10 +127,7 @@ def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> Schedule:
     """
     as_number(peak, "peak")
     as_count(total_steps, "total_steps")
-    if not isinstance(warmup, Real) or not 0 < warmup < 1:
-        raise ArgumentError(
-            f"warmup, the share of steps in which the rate rises, must be between 0 and 1, got {value_text(warmup)}"
-        )
+    _as_warmup(warmup)
     start, end = peak / 25, peak / 25e4
     top, last = warmup * total_steps - 1, total_steps - 1
 
@@ -158,6 +155,29 @@ def polynomial(peak: float, total_steps: int, power: float = 1.0, end: float = 0
 
 
 @_named
+def triangle(peak: float, total_steps: int, warmup: float = 0.23, start: float = 0.2, end: float = 0.07) -> Schedule:
+    """Rise on a line from `start` times `peak` to `peak` over the share `warmup` of all steps, then fall on one to `end` times it.
+
+    The peak is reached at step warmup * total_steps, `end` at `total_steps`, from where it holds. `start` and `end` are from 0 to 1.
+    Source: Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, whose numbers are the defaults.
+    """
+    peak, total_steps = as_number(peak, "peak"), as_count(total_steps, "total_steps")
+    warmup = _as_warmup(warmup)
+    shares = {"start": as_number(start, "start"), "end": as_number(end, "end")}
+    for name, share in shares.items():
+        if share > 1:
+            raise ArgumentError(f"{name}, a share of the peak, must be at most 1, got {value_text(share)}")
+    top = warmup * total_steps
+
+    def rate(step: int) -> float:
+        if step < top:
+            return peak * (shares["start"] + (1 - shares["start"]) * step / top)
+        return peak * (1 + (shares["end"] - 1) * min(1.0, (step - top) / (total_steps - top)))
+
+    return rate
+
+
+@_named
 def warm_up(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
     """Rise on a line from `start`, the rate of step 0, to `schedule`, which is reached at step number `steps`.
 
@@ -174,6 +194,14 @@ def warm_up(schedule: Schedule, steps: int, start: float = 0.0) -> Schedule:
         return schedule(step) if step >= steps else start + (schedule(step) - start) * step / steps
 
     return rate
+
+
+def _as_warmup(warmup: float) -> float:
+    if not isinstance(warmup, Real) or not 0 < warmup < 1:
+        raise ArgumentError(
+            f"warmup, the share of steps in which the rate rises, must be between 0 and 1, got {value_text(warmup)}"
+        )
+    return warmup
 
 
 def _falling(peak: float, end: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from gpucnn import __version__
 from gpucnn.report.run_in_hand import RunInHand
 from gpucnn.runs.command import asked, train_command, written
 from gpucnn.runs.config import settings
-from gpucnn.runs.folder import BEST
+from gpucnn.runs.kept_weights import BEST
 from gpucnn.text import counted, quoted
 from gpucnn.training import calibration
 from gpucnn.training.best_epoch import IN_WORDS, ON_TEST, judged_by

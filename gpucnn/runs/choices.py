@@ -64,6 +64,12 @@ def _rotate(degrees: float | Range, fill: str = "zero") -> Augment:
     return data.RandomAffine(degrees, fill=fill)
 
 
+def _triangle(
+    lr: float, length: RunLength, warmup: float = 0.23, start: float = 0.2, end: float = 0.07
+) -> optim.Schedule:
+    return optim.triangle(lr, length.steps, warmup, start, end)
+
+
 OPTIMIZERS: Choices[optim.Optimizer] = Choices(
     {
         "adam": optim.Adam,
@@ -92,6 +98,7 @@ SCHEDULES: Choices[optim.Schedule] = Choices(
         "cosine_restarts": _cosine_restarts,
         "one_cycle": _one_cycle,
         "polynomial": _polynomial,
+        "triangle": _triangle,
         "plateau": optim.ReduceOnPlateau,
     },
     trial={"lr": 1e300, "length": RunLength(epochs=1, steps_per_epoch=1)},
@@ -103,6 +110,7 @@ AUGMENTATIONS: Choices[Augment] = Choices(
         "crop": data.RandomResizedCrop,
         "shift": data.RandomShift,
         "flip": data.RandomFlip,
+        "alternating_flip": data.AlternatingFlip,
         "rotate": _rotate,
         "affine": data.RandomAffine,
         "jitter": data.ColorJitter,

@@ -60,6 +60,9 @@ LARGEST_FILE = 1 << 20
 HEAD_ONLY = "head-only"
 """Of `freeze`: all but the head."""
 
+NO_SETTINGS = ("config", "out", "processes", "quiet", "report", "resume", "seeds")
+"""Options of `gpucnn train` that say nothing of what comes of a run, and stand in no file."""
+
 BESIDE = ("create", "preprocess", "class_names", "versions")
 """What stands beside the settings in a run's config.json."""
 
@@ -406,8 +409,10 @@ def check_names(values: Mapping[str, Any], source: str) -> None:
     """ConfigError, which starts with `source` and has the nearest known name, if one of `values` is no setting."""
     for name, value in values.items():
         if name not in settings():
-            like = nearest(name, settings())
+            like = nearest(name, (*settings(), *NO_SETTINGS))
             hint = f"did you mean {like}?" if like else f"expected one of {', '.join(settings())}"
+            if like in NO_SETTINGS:
+                hint = f"--{like} is an option of gpucnn train, and stands in no file"
             flat = "; settings stand in no [table]" if isinstance(value, dict) else ""
             raise ConfigError(f"{source}: unknown setting {value_text(name)}; {hint}{flat}")
 

@@ -25,29 +25,22 @@ from typing import Any
 import numpy as np
 
 from gpucnn.atomic_file import remove_parts, telling_of, write_atomically
-from gpucnn.backend import Device, choose_device
-from gpucnn.checks import as_path, is_int
+from gpucnn.backend import Device
+from gpucnn.checks import as_path
 from gpucnn.data import Preprocess
 from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.files.checkpoint_file import CheckpointFolder, save_checkpoint
-from gpucnn.files.model_file import load_model, read_description, save_model
+from gpucnn.files.model_file import save_model
 from gpucnn.layers import Layer
 from gpucnn.regular_file import read_regular
-from gpucnn.runs.exported_run import load_exported
 from gpucnn.runs.image_list import ENTRY, ImageList
+from gpucnn.runs.kept_weights import BEST, LAST, BestWeights, check_wanted, model_in
 from gpucnn.runs.lock import NAME as LOCK
 from gpucnn.runs.lock import LockOfAnother, RunLock
-from gpucnn.runs.network import COPY, OnnxCopy, build, is_onnx
+from gpucnn.runs.network import COPY, OnnxCopy, is_onnx
 from gpucnn.runs.trained_run import TrainedRun, Weights
-from gpucnn.text import value_text
 from gpucnn.text_table import LONGEST, shortened
-from gpucnn.training.best_epoch import is_better, judged_by
-
-BEST, LAST = WEIGHTS = ("best", "last")
-"""The weights that a run has kept: of its best epoch, and of the last one that has finished."""
-
-EPOCH = "epoch"
-"""What stands beside a model's arguments in the file of the best weights: the epoch's row of the metrics."""
+from gpucnn.training.best_epoch import judged_by
 
 
 class RunFolder:
@@ -71,6 +64,7 @@ class RunFolder:
         self.times_file = self.path / "times.jsonl"
         self.model_file = self.path / "model.safetensors"
         self.best_model_file = self.path / "best.safetensors"
+        self._best = BestWeights(self.best_model_file, self.metrics_file)
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.summary_file = self.path / "summary.json"
         self.report_file = self.path / "report.html"
@@ -140,7 +134,7 @@ class RunFolder:
         """Add to the run that is there, from its state after `step` steps, with this history; what came later is dropped."""
         self._is_ours = True
         self.checkpoints.go_on(step)
-        self._take_up_best(history)
+        self._best.go_on(history)
         for path in (self.summary_file, self.report_file):
             path.unlink(missing_ok=True)
         _write_json(self.config_file, config)
@@ -161,8 +155,7 @@ class RunFolder:
             self._announce(config)
             save_model(self.model_file, model, config["create"])
             self._take_over(config, self.model_file)
-            if self._is_best(history[-1]):
-                save_model(self.best_model_file, model, {**config["create"], EPOCH: dict(history[-1])})
+            self._best.keep(model, config["create"], history[-1])
             self._write_lines(self.metrics_file, history)
             self._write_times(self.read_times() | {len(history): seconds}, len(history))
 
@@ -284,10 +277,10 @@ class RunFolder:
 
         ArgumentError for another word, RunError if the run has no best weights, or a file of them that cannot be read.
         """
-        _check_wanted(wanted)
+        check_wanted(wanted)
         if wanted == LAST:
             return Weights(LAST, self.model_file, {})
-        row = self._best_row()
+        row = self._best.row()
         if wanted is None and not self._is_best_the_result(row):
             return Weights(LAST, self.model_file, {})
         if row is None:
@@ -302,36 +295,7 @@ class RunFolder:
 
         RunError if it cannot be built from here.
         """
-        return self._model_of(self.weights(weights).file)
-
-    def _model_of(self, file: Path) -> Layer:
-        parameters, description = load_model(file)
-        create = {name: value for name, value in description.items() if name != EPOCH}
-        try:
-            model = build(create, self.path)
-            model.load_state_dict(parameters)
-        except (TypeError, GpucnnError) as error:
-            raise RunError(f"{file}: does not fit its own description ({shortened(str(error), LONGEST)})") from None
-        return model.eval()
-
-    def _is_best(self, row: Mapping[str, float]) -> bool:
-        """Whether an epoch is better than the one whose weights are kept."""
-        try:
-            best = self._best_row()
-        except RunError:  # a file that is no use
-            best = None
-        return _is_measured(row) and (best is None or is_better(row, best))
-
-    def _best_row(self) -> dict[str, Any] | None:
-        """The row of the metrics of the epoch that the best weights are of: None without any, empty where it is not known."""
-        if not self.best_model_file.exists():
-            return None
-        row = read_description(self.best_model_file).get(EPOCH, {})
-        if not (row == {} or _is_measured(row)):
-            raise RunError(
-                f"{self.best_model_file}: its entry {EPOCH!r} is no row of metrics as gpucnn train writes it"
-            )
-        return dict(row)
+        return model_in(self.weights(weights).file)
 
     def _is_best_the_result(self, row: Mapping[str, Any] | None) -> bool:
         """Whether the best weights are what the run is trained for; `row` is that of their epoch."""
@@ -344,33 +308,6 @@ class RunFolder:
             return judged_by(row) == "val"
         images = self.read_images(config)
         return images is not None and any(file.part == "validation" for file in images.files)
-
-    def _take_up_best(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Drop the best weights if they are of an epoch after `history`, which comes again.
-
-        The version before kept the first epoch of the highest accuracy, and not which one that was: it is noted now.
-        """
-        try:
-            row = self._best_row()
-            if row == {}:
-                row = self._highest_row(history)
-                if row:
-                    create = read_description(self.best_model_file)
-                    save_model(self.best_model_file, self._model_of(self.best_model_file), {**create, EPOCH: row})
-        except RunError:  # a file that is no use
-            row = {}
-        if row is not None and not 0 < row.get("epoch", 0) <= len(history):
-            self.best_model_file.unlink(missing_ok=True)
-
-    def _highest_row(self, history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-        """Of the first epoch with the highest accuracy so far; empty if that is none of `history`."""
-        try:
-            rows = [json.loads(line) for line in read_regular(self.metrics_file).decode().splitlines()]
-            accuracies = [float(row.get("val_accuracy", row.get("test_accuracy"))) for row in rows]
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-            return {}
-        place = max(range(len(rows)), key=accuracies.__getitem__, default=len(history))
-        return dict(history[place]) if place < len(history) else {}
 
     def load_preprocess(self) -> Preprocess:
         """How raw images become the model's input. RunError if config.json does not say."""
@@ -389,7 +326,7 @@ class RunFolder:
         """
         config = self.read_config()
         taken = self.weights(weights)
-        model, preprocess = self._model_of(taken.file).to(device), self.load_preprocess()
+        model, preprocess = model_in(taken.file).to(device), self.load_preprocess()
         class_names = tuple(str(name) for name in config["class_names"])
         try:
             outputs = model.output_shape((1, preprocess.channels, preprocess.image_size, preprocess.image_size))[1]
@@ -471,33 +408,6 @@ class RunFolder:
         write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
 
 
-def load(run: str | os.PathLike[str], weights: str | None = None, device: str = "auto") -> TrainedRun:
-    """The trained model of a run, to be shown images: `gpucnn.load("runs/photos-1").predict("cat.jpg")`.
-
-    - `run`: the folder that `gpucnn train` made, or an ONNX file, FILE.onnx, that `gpucnn export RUN --float` wrote of one.
-    - `weights`: "best" or "last", of the best epoch or the last; by default as `RunFolder.weights` chooses. A file has one of them.
-    - `device`: where to compute, "auto", "cpu", "cuda" or "cuda:1".
-
-    Raises RunError if there is no run that has trained, or it cannot be read, OnnxError for a file that cannot, or that does not
-    tell how images are prepared, LibraryError for a file without onnx, and DeviceError if the device does not work.
-    """
-    return load_run(run, choose_device(device).device, weights)
-
-
-def load_run(run: str | os.PathLike[str], device: Device, weights: str | None = None) -> TrainedRun:
-    """`load` on a device that was chosen."""
-    path = as_path(run, "load: run")
-    if not is_onnx(path.name) or path.is_dir():
-        return RunFolder(path).load(device, weights)
-    _check_wanted(weights)
-    return load_exported(path, device, weights)
-
-
-def _check_wanted(weights: str | None) -> None:
-    if weights is not None and weights not in WEIGHTS:
-        raise ArgumentError(f'weights must be "best" or "last", got {value_text(weights)}')
-
-
 def _no_place(path: Path, reason: str | None) -> str:
     return f"{path}: cannot write a run there ({reason}); choose another --out"
 
@@ -505,14 +415,6 @@ def _no_place(path: Path, reason: str | None) -> str:
 def is_accuracy(value: object) -> bool:
     """Whether a value of a file is an accuracy: a number from 0 to 1."""
     return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_measured(row: object) -> bool:
-    """Whether it is a row of metrics of an epoch that was measured."""
-    if not isinstance(row, dict) or not is_int(row.get("epoch")) or (part := judged_by(row)) == "train":
-        return False
-    scores = [row.get(f"{part}_accuracy"), row.get(f"{part}_loss", 0.0)]
-    return all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

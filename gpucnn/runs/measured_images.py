@@ -71,7 +71,7 @@ def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, p
             [file.path for file in inspect(place).unreadable] if config.get("skip_unreadable") else []
         )
         whole, notes = load_to_measure(place, part, size, mode or "rgb", trained.class_names, background, skip)
-        whole = whole.decoded_by(trained.decode)
+        whole = whole.decoded_by(trained.decode, trained.cache)
         if skip:
             notes = (
                 *notes,
@@ -83,7 +83,7 @@ def measured_images(run: RunFolder, trained: TrainedRun, data_dir: str | None, p
         return measured._replace(notes=(*notes, *measured.notes)), place
     images = run.read_images(config) if name == FOLDER else None
     skip = () if images is None else images.unreadable(place)
-    splits = data.load(name, place, size, mode, background, skip).decoded_by(trained.decode)
+    splits = data.load(name, place, size, mode, background, skip).decoded_by(trained.decode, trained.cache)
     _check_same(splits.preprocess, preprocess, run, name)
     splits = relabelled(splits, trained.class_names, str(run.path))
     splits = splits.with_preprocess(preprocess)  # with the mean and the standard deviation of the training

@@ -17,7 +17,8 @@ from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
 from gpucnn.runs.image_list import Changes, ImageList, check_there, files_in
 from gpucnn.runs.network import OnnxCopy
-from gpucnn.runs.prepare import Begun, PreparedRun, prepare_again
+from gpucnn.runs.prepare import Begun, prepare_again
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.text_table import LONGEST, shortened
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer

@@ -16,12 +16,12 @@ from gpucnn.checks import as_count, as_flag
 from gpucnn.data import Preprocess, read_image
 from gpucnn.data.catalog import is_light_on_dark
 from gpucnn.data.image_file import AUTO, ImageSource, is_array, is_dark_on_light
-from gpucnn.data.image_listing import cannot_be_listed, list_images, no_images_text
+from gpucnn.data.image_listing import cannot_be_listed, no_images_text
 from gpucnn.data.jpeg_decoders import PILLOW
-from gpucnn.data.tar_file import images_in_tars
+from gpucnn.data.packed import list_packed_images
 from gpucnn.errors import ArgumentError, DataError, GpucnnError
 from gpucnn.html_fragments import Html, escaped, text_instead, titled
-from gpucnn.layers import Layer
+from gpucnn.layers import Layer, MeanOfViews
 from gpucnn.layers.forward_state import evaluating
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text, value_text
@@ -94,6 +94,11 @@ class TrainedRun:
         self.model, self.preprocess, self.class_names = model, preprocess, tuple(class_names)
         self.config, self.weights = config, weights
 
+    def look_at(self, views: str | None) -> None:
+        """Have the model answer with the mean over several `views` of an image, see `layers.MeanOfViews`; None changes nothing."""
+        if views is not None:
+            self.model = MeanOfViews(self.model, views).eval()
+
     @overload
     def predict(self, images: bytes | bytearray | memoryview, top: int = 5, *, invert: bool = False) -> Answers: ...
     @overload
@@ -110,7 +115,7 @@ class TrainedRun:
         - `images`: one image, as `data.read_image` takes it: a path, the bytes of a file, a file opened with mode "rb", an image
           of Pillow's, or an array of bytes, truth values or uint16. Or several: a list of such, or what gives them one by one,
           or an array (N, H, W, C), of which a list comes back with the answers for each. Or a folder, for a dict with the
-          answers for each image file in it and below, by its path.
+          answers for each image file in it and below, or each image in its tars, Parquet files or arrays, by its path.
         - `invert`: turn light and dark round, for ink on white paper shown to a model of light digits on dark.
 
         Images are read, fitted and normalised as the run did it, in batches, of which a GPU without enough memory takes parts;
@@ -162,6 +167,12 @@ class TrainedRun:
     def decode(self) -> str:
         """What decoded the JPEGs that the run learned from, see `data.read_image`."""
         return str(self.config.get("decode", PILLOW))
+
+    @property
+    def cache(self) -> str | None:
+        """The folder of decoded images that the run was given, if it is there: it may be on another machine, and changes no result."""
+        cache = self.config.get("cache")
+        return cache if isinstance(cache, str) and os.path.isdir(cache) else None
 
     def in_batches(self, images: Iterable[ImageSource], top: int, shown: Shown) -> Iterator[list[Seen | GpucnnError]]:
         """What the model sees in each image, batch by batch; of one that cannot be read, the error."""
@@ -299,11 +310,11 @@ def _files_in(folder: Path) -> list[Path]:
     """The images in a folder and below. DataError if there are none, or one is known to be unreadable."""
     with TimedCalls() as timed:
         try:
-            found = list_images(folder, timed)
+            found = list_packed_images(folder, timed)
         except OSError as error:
             raise cannot_be_listed(folder, error) from None
         for path, problem in found.problems.items():
             raise DataError(f"{path}: {problem}")
-        if images := found.images or images_in_tars(folder, timed):
-            return images
+        if found.images:
+            return found.images
     raise DataError(no_images_text(folder, found.left_out))

@@ -10,8 +10,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,14 @@ import numpy as np
 
 from gpucnn.backend import own_package
 from gpucnn.checks import as_count
-from gpucnn.errors import ArgumentError, RunError
+from gpucnn.errors import ArgumentError, GpucnnError, RunError
 from gpucnn.files.checkpoint_file import Checkpoint
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
-from gpucnn.runs.prepare import PreparedRun, prepare
+from gpucnn.runs.prepare import prepare
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.runs.resume import resume
+from gpucnn.runs.writers import NOTHING_SAVED
 from gpucnn.text import shape_text
 from gpucnn.training.callback import Callback
 from gpucnn.training.trainer import Trainer
@@ -92,10 +94,11 @@ def verify_resume(config: RunConfig, steps: int) -> Verification:
     with tempfile.TemporaryDirectory(prefix="gpucnn-verify-resume-") as place:
         whole, halves = RunFolder(Path(place, "whole")), RunFolder(Path(place, "halves"))
         try:
-            train_until(ready.trainer([*ready.callbacks(whole), StopAt(2 * steps)]), ready)
-            again = prepare(ready.config)
-            trainer = again.trainer([*again.callbacks(halves), StopAt(steps)])
-            train_until(trainer, again)
+            with without_notes_on(place):
+                train_until(ready.trainer([*ready.callbacks(whole), StopAt(2 * steps)]), ready)
+                again = prepare(ready.config)
+                trainer = again.trainer([*again.callbacks(halves), StopAt(steps)])
+                train_until(trainer, again)
             if trainer.stop_reason:
                 raise ArgumentError(
                     f"steps is {steps}, but training ended after {trainer.step}: {trainer.stop_reason}; give fewer"
@@ -115,6 +118,17 @@ def compare(whole: RunFolder, halves: RunFolder, sides: Sides = RESUMED) -> Veri
         *(f"{name} differs" for name in FILES if _content(whole, name) != _content(halves, name)),
     ]
     return Verification(_parts(whole, expected), len(expected.values["history"]), next(iter(differences), ""))
+
+
+@contextmanager
+def without_notes_on(place: str) -> Iterator[None]:
+    """Inside, an error loses the notes of what a run has saved in the folder `place`, as that is removed."""
+    try:
+        yield
+    except Exception as error:
+        notes = getattr(error, "__notes__", [])
+        error.__notes__ = [note for note in notes if place not in note and note != NOTHING_SAVED]
+        raise
 
 
 class StopAt(Callback):
@@ -143,9 +157,13 @@ def go_on_in_new_process(run: Path, step: int) -> None:
 def main() -> None:
     """Go on with a run in this process."""
     run, step = sys.argv[1:]
-    resumed = resume(run)
-    ready = resumed.ready
-    train_until(resumed.trainer([*ready.callbacks(resumed.folder), StopAt(int(step))]), ready)
+    try:
+        with without_notes_on(run):
+            resumed = resume(run)
+            ready = resumed.ready
+            train_until(resumed.trainer([*ready.callbacks(resumed.folder), StopAt(int(step))]), ready)
+    except GpucnnError as error:
+        raise SystemExit("; ".join([str(error), *getattr(error, "__notes__", [])])) from None
 
 
 def train_until(trainer: Trainer, ready: PreparedRun) -> None:

@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from gpucnn.runs.list import list_runs as list_runs
     from gpucnn.runs.logs import CSVLog as CSVLog
     from gpucnn.runs.logs import TensorBoardLog as TensorBoardLog
-    from gpucnn.runs.prepare import PreparedRun as PreparedRun
     from gpucnn.runs.prepare import prepare as prepare
+    from gpucnn.runs.prepared_run import PreparedRun as PreparedRun
     from gpucnn.runs.resume import ResumedRun as ResumedRun
     from gpucnn.runs.resume import resume as resume
     from gpucnn.runs.writers import CheckpointWriter as CheckpointWriter
     from gpucnn.runs.writers import RunRecorder as RunRecorder
 
 _IN_RUNS = {
-    "RunConfig": "config", "PreparedRun": "prepare", "prepare": "prepare", "RunFolder": "folder", "list_runs": "list",
+    "RunConfig": "config", "PreparedRun": "prepared_run", "prepare": "prepare", "RunFolder": "folder", "list_runs": "list",
     "RunRecorder": "writers", "CheckpointWriter": "writers", "CSVLog": "logs", "TensorBoardLog": "logs",
     "ResumedRun": "resume", "resume": "resume", "FailureRecorder": "failure_file", "replay": "failure_file",
 }  # fmt: skip

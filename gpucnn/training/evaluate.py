@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor, no_grad
 from gpucnn.backend import Array, Device, beside, to_device, to_host
-from gpucnn.backend.group import Group, SingleProcess
+from gpucnn.backend.group import Group, SingleProcess, as_group
 from gpucnn.data import DataLoader, Dataset
 from gpucnn.data.dataset import class_names_of
 from gpucnn.data.loader import check_loader
@@ -100,18 +100,20 @@ def evaluate(
     - `group`: None, or processes that call this alike, share the batches, and all get the same, to the bit.
 
     A batch that does not fit into a GPU's memory is computed in parts; OutOfMemoryError if a single image does not.
-    Raises ArgumentError if `class_names` are not as many as the model's classes, and for what is no model; ShapeError for one
+    Raises ArgumentError if `class_names` are not as many as the model's classes, for what is no model and no group, and where several processes share
+    what is no DataLoader; ShapeError for one
     that gives several outputs.
     """
     model = as_model("evaluate", model)
-    check_loader(loader, "evaluate")
+    group = SingleProcess() if group is None else as_group(group, "evaluate")
+    check_loader(loader, "evaluate", is_shared=group.size > 1)
     metrics = Metrics()
     confusion: ConfusionMatrix | None = None
     top_5: Array = 0
     samples = Samples(loader.indices(0) if hasattr(loader, "indices") else None)
     device = device_of_model(model)
     with evaluating(model), no_grad():
-        for logits, labels in _answers(model, loader, device, SingleProcess() if group is None else group):
+        for logits, labels in _answers(model, loader, device, group):
             metrics.update(F.cross_entropy(logits, labels), logits, labels)
             there = _own(to_device(labels, logits.device), labels)
             confusion = confusion or ConfusionMatrix(_names(class_names, logits.shape[1], loader))

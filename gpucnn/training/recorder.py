@@ -224,11 +224,17 @@ class Recorder(Generic[Result]):
     ) -> Recorded[Result]:
         inputs = [placed(array, place) for array, place in zip(given, places, strict=True)]
         step, states = functools.partial(work.recorded, *inputs), self._forward_states()
+        arrays = [(path, buffer, buffer.array) for path, buffer in self.model.named_buffers()]
         recording: Recording
         if device.kind == "cpu":
             recording, result = CallList.record(step, [*self._arrays(), *work.held.values(), *inputs])
         else:
             recording, result = Graph.record(step, device)
+        for path, buffer, array in arrays:
+            if buffer.array is not array:
+                raise CaptureError(
+                    f"{path} gets another array in a forward pass, which a replay would not give it; write into the one that it has"
+                )
         counting = [layer for layer, state in self._forward_states().items() if not alike(state, states[layer])]
         for layer in counting:
             if not layer.feeds_forward_state:

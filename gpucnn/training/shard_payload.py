@@ -11,7 +11,7 @@ from gpucnn.backend import recording as is_recording
 from gpucnn.backend.joined import joined
 from gpucnn.errors import DeviceError
 from gpucnn.kernels.compiler import recording
-from gpucnn.layers import Layer
+from gpucnn.layers import Buffer, Layer
 from gpucnn.layers.forward_state import lay_side_by_side
 from gpucnn.optim import Optimizer
 from gpucnn.optim.flat_buffer import FlatBuffer
@@ -41,6 +41,12 @@ class Sums(NamedTuple):
     positions: int
     terminated: int
     interrupted: int
+
+
+COUNT_BASE = 1 << 12
+"""Counts are added up in two digits of this base: float32 has no odd numbers above 2^24, and a batch may have more positions."""
+NUMBERS = 7
+"""That stand in a payload for `Sums`."""
 
 
 class Stretch(NamedTuple):
@@ -78,10 +84,11 @@ class ShardPayload:
         self._buffers: list[FlatBuffer] = []
         self._gradients: dict[Key, list[tuple[FlatBuffer, int, int]]] = {}
         self._statistics: dict[Key, list[Stretch]] = {}
+        self._homes: list[tuple[Buffer, Array]] = []
         self.cuts: Sequence[float] = CUTS
         self._early: list[Early] = []
         self._shard = self._images = self._sent = 0
-        self._sends = False
+        self._sends = self._is_held = False
         self._expected: set[Any] = set()
         self._final: dict[FlatBuffer, int] = {}
 
@@ -92,6 +99,7 @@ class ShardPayload:
         buffers = self._optimizer.flat_buffers()
         named = [buffer for _, buffer in self._model.named_buffers()]
         lay_side_by_side(named)
+        self._homes = [(buffer, buffer.array) for buffer in named]
         statistics = [array for (array,) in joined(buffer.array for buffer in named)]
         devices = {buffer.device for buffer in buffers} | {device_of(array) for array in statistics}
         if len(devices) > 1:
@@ -101,7 +109,7 @@ class ShardPayload:
         (device,) = devices
         self._buffers, self._gradients, self._statistics = buffers, {}, {}
         self._first = buffers[0].dtype
-        at: dict[Key, int] = {self._first: len(Sums._fields) + len(self._optimizer.parameters)}
+        at: dict[Key, int] = {self._first: NUMBERS + len(self._optimizer.parameters)}
         for array in statistics:
             key = array.dtype if array.dtype.kind == "f" else np.dtype(np.int64)
             start = at.get(key, 0)
@@ -152,7 +160,12 @@ class ShardPayload:
         """A shard of so many `images` comes next. Of a process's last one slices are sent before the backward pass has ended."""
         self._shard, self._images, self._sent = shard, images, 0
         self._sends = shard == self._sharding.own[-1] and self._sharding.group.size > 1
+        self._is_held = False
         self._expected = set()
+
+    def hold(self) -> None:
+        """Send nothing more of this shard before `write`: what passes next may be a part of it, tried for its size."""
+        self._is_held = True
 
     def expected(self, leaves: Collection[Any]) -> None:
         """See `GradientWatch`."""
@@ -170,6 +183,7 @@ class ShardPayload:
     def write(self, sums: Sums) -> None:
         """Add what the shard has left in gradients and statistics; of one without images nothing but its signals."""
         with current(self.device):
+            self._bring_statistics_home()
             for one in self._early[self._sent :] if self._sends else ():
                 self._send(one)
             for key, total in self._sums.items():
@@ -199,15 +213,15 @@ class ShardPayload:
                 for buffer, start, stop in self._gradients.get(key, ()):
                     buffer.gradient[...] = whole[start:stop] / divisor
                 if key == self._first:
-                    head = to_host(whole[: len(Sums._fields) + len(self._optimizer.parameters)])
-        found, filled = head[: len(Sums._fields)], head[len(Sums._fields) :]
+                    head = to_host(whole[: NUMBERS + len(self._optimizer.parameters)])
+        found, filled = head[:NUMBERS], head[NUMBERS:]
         present = {one for one, share in zip(self._optimizer.parameters.values(), filled, strict=True) if share > 0}
         for one in self._optimizer.parameters.values():
             if one not in present:
                 one.grad = None
         for buffer in self._buffers:
             buffer.fill(present)
-        return Sums(float(found[0]), *(int(number) for number in found[1:]))
+        return _from_numbers(found)
 
     def _is_recorded(self, again: Callable[[], None]) -> bool:
         """Whether this is told by a step that is being recorded, which is none; in replays on a CPU it is told `again`."""
@@ -217,7 +231,7 @@ class ShardPayload:
 
     def _send_final(self) -> None:
         """Send the slices whose gradients are all final, in their order, which is the same on all processes."""
-        if not self._sends:
+        if not self._sends or self._is_held:
             return
         for buffer in self._buffers:
             self._final[buffer] = buffer.final_from(self._expected, self._final[buffer])
@@ -251,6 +265,13 @@ class ShardPayload:
                 part = place[at + one.start : at + one.stop]
                 self.device.xp.multiply(buffer.gradient[one], buffer.dtype.type(self._images), out=part)
 
+    def _bring_statistics_home(self) -> None:
+        """Of buffers that a forward pass has given other arrays: what stands there goes where all look for it."""
+        for buffer, home in self._homes:
+            if buffer.array is not home:
+                home[...] = buffer.array
+                buffer.data = home
+
     def _write_statistics(self, key: Key, place: Array) -> None:
         """How far each has moved from where it stood before the step: of a frozen layer 0, so that it stays as it is."""
         for (array, start, stop), before in zip(self._statistics.get(key, ()), self._before.get(key, ()), strict=True):
@@ -269,7 +290,19 @@ class ShardPayload:
 
     def _write_sums(self, place: Array, images: int, sums: Sums) -> None:
         filled = [images * (one.grad is not None) for one in self._optimizer.parameters.values()] if images else []
-        numbers = np.zeros(len(Sums._fields) + len(self._optimizer.parameters), self._first)
-        numbers[: len(Sums._fields)] = sums
-        numbers[len(Sums._fields) : len(Sums._fields) + len(filled)] = filled
+        numbers = np.zeros(NUMBERS + len(self._optimizer.parameters), self._first)
+        numbers[:NUMBERS] = _as_numbers(sums)
+        numbers[NUMBERS : NUMBERS + len(filled)] = filled
         place[: len(numbers)] = to_device(numbers, self.device)
+
+
+def _as_numbers(sums: Sums) -> list[float]:
+    """What stands in a payload for them: they can be added up without a rounding of counts."""
+    counts = (*divmod(sums.correct, COUNT_BASE), *divmod(sums.positions, COUNT_BASE))
+    return [sums.loss, *counts, sums.terminated, sums.interrupted]
+
+
+def _from_numbers(numbers: Array) -> Sums:
+    loss = float(numbers[0])
+    correct, rest, positions, others, terminated, interrupted = (int(number) for number in numbers[1:])
+    return Sums(loss, correct * COUNT_BASE + rest, positions * COUNT_BASE + others, terminated, interrupted)

@@ -84,6 +84,14 @@ class ShardedStep(TrainingStep):
             joined = trainer.device.xp.concatenate(computed) if computed else trainer.device.xp.zeros((0, 0))
         return Outputs(loss, Tensor(joined))
 
+    def forward_and_backward(self, images: Array, labels: Array) -> Outputs:
+        """See `TrainingStep.forward_and_backward`. After a failure nothing more is sent early: it may be made again, or a part."""
+        try:
+            return super().forward_and_backward(images, labels)
+        except Exception:
+            self._payload.hold()
+            raise
+
     def backward(self, loss: Tensor) -> None:
         """The backward pass, while which the payload sends what is final."""
         with watching_gradients(self._payload):

@@ -2,7 +2,7 @@
 
 import signal
 
-from gpucnn.backend.group import Group, SingleProcess
+from gpucnn.backend.group import Group, SingleProcess, as_group
 from gpucnn.checks import as_count
 from gpucnn.errors import ArgumentError
 from gpucnn.optim.shard_sum import shards_of
@@ -12,12 +12,13 @@ class Sharding:
     """Each batch is cut into `shards`, which the processes of a `group` share; with one shard, as by default, all is as ever.
 
     What comes of a training depends on the number of shards, as batch norms see a shard's images alone and sums have another
-    order; it does not depend on the number of processes, to the bit. Raises ArgumentError for fewer shards than processes.
+    order; it does not depend on the number of processes, to the bit. Raises ArgumentError for fewer shards than processes, and
+    for what is no group.
     """
 
     def __init__(self, shards: int = 1, group: Group | None = None) -> None:
         self.shards = as_count(shards, "shards")
-        self.group: Group = SingleProcess() if group is None else group
+        self.group: Group = SingleProcess() if group is None else as_group(group, "Sharding")
         if self.shards < self.group.size:
             raise ArgumentError(
                 f"shards={shards} for {self.group.size} processes: each computes at least one shard of a batch; use shards="

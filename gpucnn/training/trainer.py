@@ -63,8 +63,8 @@ class Trainer:
     one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training),
     `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (what is slower than it could be, and why).
 
-    Raises ArgumentError for what is no model, for a callback with an unknown hook, for numbers out of range, for two ways to
-    clip at once, and for a `val_loader` beside a `test_loader`.
+    Raises ArgumentError for what is no model, no loader or no Sharding, for a callback with an unknown hook, for numbers out of
+    range, for two ways to clip at once, and for a `val_loader` beside a `test_loader`.
     """
 
     def __init__(
@@ -89,10 +89,18 @@ class Trainer:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.label_smoothing = label_smoothing
         self.train_loader, self.test_loader, self.val_loader = train_loader, test_loader, val_loader
-        check_loader(train_loader, "Trainer: train_loader")
+        if sharding is not None and not isinstance(sharding, Sharding):
+            raise ArgumentError(
+                f"Trainer: sharding must be a Sharding or None, got {value_text(sharding)}; for 4 shards on this process alone give "
+                f"Sharding(4)"
+            )
+        self.sharding = Sharding() if sharding is None else sharding
+        is_cut, is_shared = self.sharding.shards > 1, self.sharding.group.size > 1
+        check_loader(train_loader, "Trainer: train_loader", is_cut)
         for loader in (test_loader, val_loader):
             if loader is not None:
-                check_loader(loader, f"Trainer: {'test_loader' if loader is test_loader else 'val_loader'}")
+                name = "test_loader" if loader is test_loader else "val_loader"
+                check_loader(loader, f"Trainer: {name}", is_shared)
         if test_loader is not None and val_loader is not None:
             raise ArgumentError(
                 "Trainer: test_loader and val_loader are both given, and every epoch is measured on one of them; give val_loader "
@@ -128,9 +136,7 @@ class Trainer:
         self.notes: list[str] = []
         self.gradient_mean = GradientMean(optimizer)
         self.guard = FiniteGuard(self.state, self._repeat)
-        self.sharding = Sharding() if sharding is None else sharding
-        plain = self.sharding.shards == 1
-        self.training_step = TrainingStep(self, graph) if plain else ShardedStep(self, graph, self.sharding)
+        self.training_step = ShardedStep(self, graph, self.sharding) if is_cut else TrainingStep(self, graph)
 
     def fit(self, epochs: int) -> list[dict[str, float]]:
         """Train for `epochs` epochs, of which a restored trainer may have begun the first, and return the history.

@@ -251,6 +251,7 @@ def test_where_each_thread_has_a_number_each_sets_its_own(monkeypatch: pytest.Mo
     assert seen == [1, 1]
 
 
+@pytest.mark.sample(0)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.usefixtures("numpys_library")
 def test_a_fork_while_other_threads_come_and_go() -> None:

@@ -51,6 +51,7 @@ BROKEN = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("case", BROKEN)
 def test_with_a_broken_cupy_the_cpu_trains_and_cuda_says_why(case: str, tmp_path: Path) -> None:
     source, cause = BROKEN[case]

@@ -142,6 +142,7 @@ MISSING = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", MISSING)
 def test_one_missing_link_is_named_with_its_fix(name: str, tmp_path: Path) -> None:
     old, new, problem, fix = MISSING[name]

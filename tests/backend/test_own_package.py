@@ -108,6 +108,7 @@ def test_kernels_are_read(archive: Path, tmp_path: Path) -> None:
     assert python_in(archive, tmp_path, SOURCES) == f"{kernels} True\n"
 
 
+@pytest.mark.sample(0)
 def test_a_report_has_its_template(archive: Path, tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")

@@ -217,6 +217,7 @@ def test_values_come_to_the_host_from_any_device(gpus: Any) -> None:
     assert device_of(to_device(tensor.data.T, Device("cuda", 0))) == Device("cuda", 0)
 
 
+@pytest.mark.sample(60)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_function_computes_where_its_arrays_are(gpus: Any, case: Case) -> None:
     """Forward and back, also where the arrays are of an order that is copied first."""

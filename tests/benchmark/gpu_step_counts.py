@@ -23,7 +23,12 @@ Figures: TypeAlias = dict[str, dict[str, int]]
 
 def present() -> Figures:
     """The figures of the code as it stands."""
-    return {str(workload): counts(step_operations(workload))._asdict() for workload in WORKLOADS}
+    return {str(workload): figures_of(workload) for workload in WORKLOADS}
+
+
+def figures_of(workload: Workload) -> dict[str, int]:
+    """Those of one net."""
+    return counts(step_operations(workload))._asdict()
 
 
 def agreed() -> Figures:

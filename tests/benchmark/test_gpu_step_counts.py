@@ -16,11 +16,18 @@ from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator
 from gpucnn.testing.operation_log import Operation
 from tests.backends import Backend
-from tests.benchmark.gpu_step_counts import AGREED, COMMAND, agreed, changes, present
+from tests.benchmark.gpu_step_counts import AGREED, COMMAND, WORKLOADS, agreed, changes, figures_of
 
 
-def test_a_step_asks_what_was_agreed() -> None:
-    found = changes(agreed(), present())
+def test_every_net_has_figures() -> None:
+    assert sorted(agreed()) == sorted(map(str, WORKLOADS))
+
+
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("workload", WORKLOADS, ids=str)
+def test_a_step_asks_what_was_agreed(workload: Workload) -> None:
+    net = str(workload)
+    found = changes({net: agreed()[net]}, {net: figures_of(workload)})
     assert found == [], (
         "a training step asks something else of a GPU than before:\n"
         + "\n".join(found)

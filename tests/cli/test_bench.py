@@ -141,6 +141,7 @@ def test_a_step_is_predicted_without_a_gpu(
     assert [step["workload"] for step in steps] == ["lenet5 4", "resnet18 4"]
 
 
+@pytest.mark.sample(0)
 @pytest.mark.usefixtures("without_pytorch")
 def test_a_prediction_stands_beside_what_is_measured(
     backend: Backend,

@@ -218,6 +218,7 @@ def start(arguments: list[str], folder: Path, command: Sequence[str] = COMMAND) 
     )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("number", "name", "status"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
 )

@@ -45,6 +45,7 @@ def test_without_cupy_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]
 
 
+@pytest.mark.sample(0)
 @pytest.mark.skipif(ways.missing() != "", reason=ways.missing())
 def test_compiled_loops_and_what_their_first_use_costs(capsys: pytest.CaptureFixture[str]) -> None:
     with ways.use("jit"):

@@ -18,14 +18,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tmp_path_factory.mktemp("runs") / "run")
 
 
+def logits_of(run: Path, images: np.ndarray) -> np.ndarray:
+    with no_grad():
+        logits: np.ndarray = RunFolder(run).load_model()(Tensor(images)).numpy().astype(np.float64)
+    return logits
+
+
 def answers_of(run: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (N, 10) in float64, and labels (N,), image by image."""
-    model = RunFolder(run).load_model()
     splits = data.load("digits", image_size=RunFolder(run).load_preprocess().image_size)
     images, labels = getattr(splits, part)[:]
-    with no_grad():
-        logits = model(Tensor(images)).numpy().astype(np.float64)
-    exponentials = np.exp(logits)
+    exponentials = np.exp(logits_of(run, images))
     return exponentials / exponentials.sum(axis=1, keepdims=True), labels
 
 
@@ -61,6 +64,17 @@ def test_the_figures_in_the_json_file(
     assert lines[-1] == f"{split} accuracy {correct / len(labels):.4f} ({correct}/{len(labels)})"
     assert lines[-2] == f"{split} top-5 accuracy {top_5:.4f} ({round(top_5 * len(labels))}/{len(labels)})"
     assert lines[-3] == f"{split} loss {found['loss']:.4f}"
+
+
+def test_the_mean_over_both_sides(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "found.json"
+    assert main(["evaluate", str(run), "--device", "cpu", "--views", "mirror", "--json", str(file)]) == 0
+    images, labels = data.load("digits", image_size=RunFolder(run).load_preprocess().image_size).test[:]
+    logits = (logits_of(run, images) + logits_of(run, np.ascontiguousarray(images[:, :, :, ::-1]))) / 2
+    found = json.loads(file.read_text())
+    assert found["correct"] == int((logits.argmax(axis=1) == labels).sum())
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    assert found["loss"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
 def test_the_tables_on_the_screen(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """`gpucnn play`, without a browser: what it says, what it opens, and how it ends."""
 
+import functools
 import json
 import os
 import re
@@ -42,8 +43,9 @@ def test_a_user_s_process_serves_and_ends_politely() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "gpucnn", "play", "--no-browser"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell may have let us ignore it
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None
         address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/)  \(Ctrl-C ends it\)\n", process.stdout.readline())

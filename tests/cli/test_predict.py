@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import gpucnn
 from gpucnn import Tensor, data, no_grad
 from gpucnn.cli.main import main
 from gpucnn.runs import trained_run
@@ -18,6 +20,7 @@ from gpucnn.text_table import columns
 from gpucnn.training import RunFolder
 from tests.cli.processes import on_a_terminal
 from tests.cli.small_runs import save_digit, train
+from tests.data.tar_files import tar
 
 ROOT = Path(__file__).parents[2]
 
@@ -143,6 +146,74 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(
             assert [row["class"], row["class_2"]] == [answer["class"] for answer in one["answers"]]
             assert float(row["probability"]) == one["answers"][0]["probability"] > one["answers"][1]["probability"]
     assert rows[6]["error"] == f"{images / 'gone.png'}: no such image file"
+
+
+def pack(images: Path, folder: Path, kind: str) -> list[str]:
+    """Write digits into a packed file, without labels that are any, and give the paths of them there."""
+    files = sorted(images.iterdir())
+    folder.mkdir()
+    if kind == "tar":
+        (folder / "test").mkdir()
+        (folder / "test" / "a.tar").write_bytes(tar({file.name: file.read_bytes() for file in files}))
+        return [f"{folder}/test/a.tar/{file.name}" for file in files]
+    if kind == "parquet":
+        table = pytest.importorskip("pyarrow").table({"image": [file.read_bytes() for file in files]})
+        (folder / "data").mkdir()
+        pytest.importorskip("pyarrow.parquet").write_table(
+            table, folder / "data" / "train-00000-of-00001.parquet", row_group_size=2
+        )
+        return [f"{folder}/data/train-00000-of-00001.parquet/row {place}" for place in range(len(files))]
+    np.save(folder / "images.npy", np.stack([np.asarray(Image.open(file)) for file in files]))
+    np.save(folder / "labels.npy", np.full(len(files), "unknown"))
+    return [f"{folder}/images.npy/{place}.npy" for place in range(len(files))]
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet", "npy"])
+def test_images_in_a_packed_file_are_those_of_the_files(
+    kind: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(5):
+        save_digit(tmp_path / "files" / f"{index}.png", index)
+    expected = [answer for _, answer in sorted(gpucnn.load(run).predict(tmp_path / "files").items())]
+    paths = pack(tmp_path / "files", tmp_path / "packed", kind)
+    assert gpucnn.load(run).predict(tmp_path / "packed") == dict(zip(paths, expected, strict=True))
+    assert gpucnn.load(run).predict(paths[::-1]) == expected[::-1]
+    assert main(["predict", str(run), str(tmp_path / "packed"), paths[3], "--device", "cpu"]) == 0
+    found = [line[:2] for line in answers(capsys.readouterr().out)]
+    assert [(name.strip(), answer) for name, answer in found] == [
+        (path, answer[0][0]) for path, answer in zip([*paths, paths[3]], [*expected, expected[3]], strict=True)
+    ]
+    gone = f"{paths[0]}x.png"
+    assert main(["predict", str(run), gone, os.path.dirname(paths[0]), "--device", "cpu"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"gpucnn predict: {gone}: no such image file"
+    if kind != "npy":
+        what = "it is a tar" if kind == "tar" else "it is a Parquet file"
+        assert second.endswith(f"; {what}; give the folder that it is in")
+
+
+def test_a_tar_that_is_written_anew_is_read_anew(run: Path, tmp_path: Path) -> None:
+    trained, place = gpucnn.load(run), tmp_path / "a.tar"
+    for index in (1, 2):
+        file = save_digit(tmp_path / f"{index}.png", index)
+        place.write_bytes(tar({"x.png": file.read_bytes(), "y.png": b"x" * index}))
+        assert trained.predict(place / "x.png") == trained.predict(file)
+
+
+def test_a_damaged_tar_is_named_and_the_rest_goes_on(
+    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "a.tar").write_bytes(tar({"a.png": b"x" * 600})[:700])
+    (images / "b.tar").write_bytes(tar({"a.png": (images / "b.png").read_bytes()}))
+    assert main(["predict", str(run), str(tmp_path / "tars"), str(images), "--device", "cpu"]) == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 4
+    said = printed.err.splitlines()
+    assert said[0].startswith(
+        f"gpucnn predict: {tmp_path}/tars/a.tar: a.png is promised to have 600 bytes, of which 188 are there; "
+    )
+    assert said[-1] == "gpucnn predict: left out: 2 hidden, 1 .tar (read only in a folder of their own), 1 .txt"
 
 
 def test_nothing_but_an_empty_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,6 +164,7 @@ def test_an_error_of_one_ends_all(program: str, tmp_path: Path) -> None:
     assert "rank 0 of 2" not in told
 
 
+@pytest.mark.sample(0)
 def test_a_loss_that_is_not_finite_is_told_once(program: str, tmp_path: Path) -> None:
     """Both processes meet it; the first alone tells, and writes the step down."""
     folder = tmp_path / "run"
@@ -175,6 +176,7 @@ def test_a_loss_that_is_not_finite_is_told_once(program: str, tmp_path: Path) ->
     assert len(list(folder.glob("failure-step-*.safetensors"))) == 1
 
 
+@pytest.mark.sample(0)
 def test_ctrl_c_at_mpiexec_is_130_and_a_new_run_takes_the_next_folder(program: str, tmp_path: Path) -> None:
     """Numbered by the first process; a folder in use is refused once, by all."""
     (tmp_path / "runs" / "mlp-digits-1").mkdir(parents=True)

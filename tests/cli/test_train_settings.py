@@ -1,12 +1,14 @@
 """One run in three ways: from Python, by options, and from a file."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
+from gpucnn.cli import train
 from gpucnn.cli.main import main
-from gpucnn.runs.config import BESIDE
+from gpucnn.runs.config import BESIDE, NO_SETTINGS, settings
 from gpucnn.training import RunConfig, RunFolder, prepare
 
 OPTIONS = """--model mlp --epochs 2 --batch-size 50 --augment shift:1 cutout:3 --optimizer sgd:momentum=0.5,nesterov=true
@@ -51,6 +53,12 @@ CONFIG = RunConfig(
     precision="tf32",
 )  # fmt: skip
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"
+
+
+def test_every_option_is_a_setting_or_stands_in_no_file() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    train.add_arguments(parser)
+    assert sorted(action.dest for action in parser._actions) == sorted([*settings(), *NO_SETTINGS])
 
 
 def test_python_options_and_file_train_the_same_model(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gpucnn.backend import mpi
 from gpucnn.cli import verify_parallel
 from gpucnn.cli.main import main
-from gpucnn.errors import LibraryError
+from gpucnn.errors import LibraryError, Terminated
 from gpucnn.training import RunFolder, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
@@ -79,10 +79,40 @@ def test_a_run_of_one_s_own_and_one_bit(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_process_alone_that_fails_is_told_in_a_line(temporary: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mpi4py")
+    assert main([*SMALL, "--lr", "1e30", "--optimizer", "sgd"]) == 1
+    why, status = capfd.readouterr().err.splitlines()
+    assert why.startswith("gpucnn verify-parallel: step 2 (epoch 1, batch 2): the loss became nan; ")
+    assert str(temporary) not in why, "nothing is kept there to resume or replay"
+    assert status == "gpucnn verify-parallel: the run on 1 process ended with status 1; see above why"
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "Ctrl-C"])
+def test_a_process_alone_leaves_it_to_its_starter_to_tell_of_a_signal(
+    name: str, temporary: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, status = (Terminated, 143) if name == "SIGTERM" else (KeyboardInterrupt, 130)
+
+    def stop(*_: object) -> None:
+        raise kind(f"stopped by {name} after step 2; {temporary}/run is saved, go on with: gpucnn train --resume")
+
+    monkeypatch.setattr(verify_parallel, "_train_in", stop)
+    assert verify_parallel.main([str(temporary)]) == status
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(verify_parallel.mpiexec, "run", lambda *_: status)
+    assert main(SMALL) == status
+    assert capfd.readouterr().err == (
+        f"gpucnn verify-parallel: stopped by {name}; nothing is kept of what was trained\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ("--processes 2", "--processes 2 has nothing to compare with; give two numbers or more, e.g. 1 2 3"),
+        ("--shards 1", "--shards 1 for 2 processes: each computes at least one shard; give --shards 2 or more"),
         ("--epochs 1 --steps 99", "steps is 99, more than the 15 of the run; give fewer, or more epochs"),
     ],
 )

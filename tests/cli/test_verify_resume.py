@@ -90,6 +90,7 @@ def plateau(arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
     values["schedule"]["best"] = 1e-3
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
@@ -136,9 +137,24 @@ def test_the_new_process_may_fail(temporary: Path, capsys: pytest.CaptureFixture
     with mock.patch.object(verification, "go_on_in_new_process", damage):
         assert main(["verify-resume", *SMALL, "--steps", "1"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(
-        "gpucnn verify-resume: the resumed run failed: gpucnn.errors.RunError: no checkpoint of the run"
-    )
+    assert error.startswith("gpucnn verify-resume: the resumed run failed: no checkpoint of the run")
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_offers_nothing_that_is_removed(
+    temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def huge(arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+        arrays["model/output.weight"][:] = 3e38
+
+    assert main(["verify-resume", *SMALL, "--steps", "1", "--optimizer", "sgd", "--lr", "1e30"]) == 1
+    in_one_go = capsys.readouterr().err
+    with spoiled(huge):
+        assert main(["verify-resume", *SMALL, "--steps", "1"]) == 1
+    for said, where in ((in_one_go, ""), (capsys.readouterr().err, "the resumed run failed: ")):
+        assert said.startswith(f"gpucnn verify-resume: {where}step 2 (epoch 1, batch 2): the loss became nan; ")
+        assert str(temporary) not in said
+        assert "checkpoint" not in said
     assert list(temporary.iterdir()) == []
 
 

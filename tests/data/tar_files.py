@@ -33,5 +33,5 @@ def write_tars(folder: Path, images: Path, count: int = 3) -> Path:
     paths = sorted(images.rglob("*.png"))
     for number in range(count):
         chosen = {path.relative_to(images).as_posix(): path.read_bytes() for path in paths[number::count]}
-        (folder / f"shard-{number:03}.tar").write_bytes(tar(chosen))
+        (folder / f"photos-{number:03}.tar").write_bytes(tar(chosen))
     return folder

@@ -19,7 +19,7 @@ from gpucnn.data import ImageFolder, decoded_cache, file_stamp
 from gpucnn.data.decoded_cache import DecodedCache, key_of
 from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.parquet_images import ParquetImages
-from gpucnn.data.tar_shards import TarShards
+from gpucnn.data.tar_images import TarImages
 from gpucnn.errors import DataError
 from tests.data.parquet_files import write
 from tests.data.tar_files import tar
@@ -185,7 +185,7 @@ def test_pixels_of_a_file_that_was_replaced_while_it_was_open_are_not_kept(make,
     monkeypatch.setattr(file_stamp, "SETTLED", -(10**18))
     cache = tmp_path / "cache"
     folder = make(tmp_path / "x", {"all.tar": [10, 20, 30, 40]})
-    kind = TarShards if make is _tars else ParquetImages
+    kind = TarImages if make is _tars else ParquetImages
     before = kind(folder, 6, cache_bytes=0).decoded_by(cache=cache)
     assert _levels(before) == [10, 20, 30, 40]
     (file,) = folder.glob("all.*")

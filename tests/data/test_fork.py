@@ -12,7 +12,7 @@ import pytest
 
 from gpucnn.data import ImageFolder, decoded_cache, image_folder, parquet_images, quiet_reading, tar_file
 from gpucnn.data.parquet_images import ParquetImages
-from gpucnn.data.tar_shards import TarShards
+from gpucnn.data.tar_images import TarImages
 from tests.data.image_files import write_two_classes
 from tests.data.parquet_files import rows_of, write
 from tests.data.tar_files import write_tars
@@ -51,7 +51,7 @@ def _cached(folder: Path, cache: Path) -> ImageFolder:
 
 
 def _tars(folder: Path, cache: Path) -> ImageFolder:
-    return TarShards(write_tars(cache, folder), 8)
+    return TarImages(write_tars(cache, folder), 8)
 
 
 def _tables(folder: Path, cache: Path) -> ImageFolder:

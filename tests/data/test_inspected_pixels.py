@@ -13,7 +13,7 @@ from gpucnn.data import ImageFolder, file_stamp, inspected_pixels, pack
 from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.data.inspected_pixels import InspectedPixels
 from gpucnn.data.packed import find_packed
-from gpucnn.data.shard_files import Shards
+from gpucnn.data.packed_parts import PackedFiles
 from gpucnn.runs import prepare as prepare_module
 from gpucnn.training import RunConfig, prepare
 
@@ -146,10 +146,10 @@ def test_those_of_a_tar_are_taken_too(folder, decoded):
     pack(folder, packed_folder)
     found = find_packed(packed_folder)
     assert found is not None
-    images = found.kind(Shards(found.train), 9).decoded_by(pixels=_inspected(packed_folder))
+    images = found.kind(PackedFiles(found.train), 9).decoded_by(pixels=_inspected(packed_folder))
     given = _all(images)
     assert not decoded
-    np.testing.assert_array_equal(given, _all(found.kind(Shards(found.train), 9)))
+    np.testing.assert_array_equal(given, _all(found.kind(PackedFiles(found.train), 9)))
 
 
 def test_a_run_decodes_no_small_file_twice(folder, decoded, monkeypatch):

@@ -10,6 +10,7 @@ from gpucnn import models, optim, training
 from gpucnn.backend import choose_device
 from gpucnn.backend.memory import free_bytes
 from gpucnn.data import (
+    AlternatingFlip,
     ArrayDataset,
     ColorJitter,
     Compose,
@@ -46,7 +47,9 @@ class Launches:
 
 def drawn_augmentation(rng: np.random.Generator, most: int = 4) -> Augmentation:
     """Any that only moves, with settings that are drawn, the ends of their ranges among them."""
-    kind = rng.integers(5 if most > 1 else 4)
+    kind = rng.integers(6 if most > 1 else 5) - 1
+    if kind == -1:
+        return AlternatingFlip()
     if kind == 0:
         return RandomFlip(float(rng.choice([0.0, 0.3, 0.5, 1.0])))
     if kind == 1:
@@ -93,7 +96,7 @@ def check_drawn(gpu: Backend, first: int, count: int) -> None:
             halves = [Subset(Subset(own, chosen), np.arange(len(chosen))[::-1]) for own in (dataset, there)]
         else:
             halves = [dataset, there]
-        runner, epoch = Launches(), int(rng.choice([0, 1, 2**31 - 1]))
+        runner, epoch = Launches(), int(rng.choice([0, 1, 2**31 - 2]))
         expected = list(DataLoader(halves[0], **told).batches(epoch))
         with launch.use_runner(runner):
             found = list(DataLoader(halves[1], **told).batches(epoch))
@@ -165,8 +168,8 @@ def test_all_else_goes_the_way_of_the_host_and_a_training_says_so(gpu: Backend, 
         np.testing.assert_allclose(host(images), wanted, rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(host(labels), own)
     text = (
-        f"{augment!r} is drawn on the host, and sent to cuda:0 with every batch: what is drawn there is RandomShift, RandomFlip "
-        f"and Cutout, up to 8 of them, of an ArrayDataset of bytes with a Preprocess"
+        f"{augment!r} is drawn on the host, and sent to cuda:0 with every batch: what is drawn there is RandomShift, RandomFlip, "
+        f"AlternatingFlip and Cutout, up to 8 of them, of an ArrayDataset of bytes with a Preprocess"
     )
     assert [loader.note for loader in loaders] == ["", text]
     model = models.MLP(in_channels=1, image_size=8, num_classes=3, seed=1).to(gpu.device_name)

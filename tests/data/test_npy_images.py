@@ -162,3 +162,17 @@ def test_statistics_of_a_mapped_array_are_those_of_the_array(tmp_path: Path) -> 
     assert data.channel_statistics(ours) == data.channel_statistics(theirs)
     for part in (DataLoader(Subset(ours, np.arange(0, 12, 2)), 4), DataLoader(ours, 5, shuffle=True, workers=2)):
         assert all(np.isfinite(images).all() for images, _ in part)
+
+
+def test_an_array_without_labels_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "train_images.npy", np.zeros((4, 6, 6), np.uint8))
+    with pytest.raises(DataError) as raised:
+        data.load(tmp_path, image_size=6)
+    assert str(raised.value) == (
+        f"{tmp_path / 'train_images.npy'}: no train_labels.npy beside it, which says of what class each image is; add it"
+    )
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "images.npy", np.full((6, 6), len(name), np.uint8))
+        np.save(tmp_path / name / "1.npy", np.full((6, 6), len(name), np.uint8))
+    assert data.load(tmp_path, image_size=6).class_names == ("cat", "dog"), "it is an image that is called so"

@@ -347,6 +347,7 @@ print(int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) >>
 """
 
 
+@pytest.mark.sample(0)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured as Linux does it")
 def test_ten_times_the_data_take_no_more_memory(tmp_path: Path) -> None:
     """Also where one row group is larger than what may be kept."""

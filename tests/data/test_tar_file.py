@@ -13,7 +13,7 @@ import pytest
 
 from gpucnn import regular_file
 from gpucnn.backend import user_cache
-from gpucnn.data import file_stamp, tar_file
+from gpucnn.data import file_stamp, tar_file, tar_index
 from gpucnn.data.tar_file import TarFile, open_tar
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
@@ -75,10 +75,10 @@ def test_large_numbers_may_be_bytes(tmp_path: Path) -> None:
 def test_it_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, tar(FILES))
     first = opened(path)
-    beside, _ = tar_file.index_files(path)
+    beside, _ = tar_index.index_files(path)
     assert beside.is_file()
     with monkeypatch.context() as patch:
-        patch.setattr(tar_file, "_members", lambda *_: pytest.fail("it is known"))
+        patch.setattr(tar_index, "members", lambda *_: pytest.fail("it is known"))
         again = opened(path)
     assert (again.images, again.labels, again.left_out) == (first.images, first.labels, first.left_out)
     path.write_bytes(tar({"cow/3.png": picture(3)}))
@@ -94,7 +94,7 @@ def test_it_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_damaged_index_is_as_none(content: bytes | None, tmp_path: Path) -> None:
     path = write(tmp_path, tar(FILES))
     opened(path)
-    beside, _ = tar_file.index_files(path)
+    beside, _ = tar_index.index_files(path)
     if content is None:  # bytes that were changed on the drive
         content = beside.read_bytes().replace(b'"cat"', b'"cow"')
         assert content != beside.read_bytes()
@@ -114,13 +114,13 @@ def test_in_a_folder_that_cannot_be_written_the_index_is_in_the_cache(
     def refused(path: Path, content: bytes) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(tar_file, "write_atomically", refused)
+    monkeypatch.setattr(tar_index, "write_atomically", refused)
     path = write(tmp_path, tar(FILES))
     opened(path)
-    beside, cached = tar_file.index_files(path)
+    beside, cached = tar_index.index_files(path)
     assert not beside.exists()
     assert cached.is_file()
-    monkeypatch.setattr(tar_file, "_members", lambda *_: pytest.fail("it is known"))
+    monkeypatch.setattr(tar_index, "members", lambda *_: pytest.fail("it is known"))
     assert opened(path).images == list(FILES)
 
 
@@ -131,7 +131,7 @@ def test_what_may_be_written_just_now_is_looked_through_each_time(
     path = write(tmp_path, tar(FILES))
     os.utime(path, (1, 1))  # as copies have it: the time of the status tells
     opened(path)
-    assert not tar_file.index_files(path)[0].exists()
+    assert not tar_index.index_files(path)[0].exists()
 
 
 def test_a_tar_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_names_that_an_index_has_are_those_of_members(name: str, tmp_path: Path)
     """It may come with a download."""
     path = write(tmp_path, tar(FILES))
     opened(path)
-    beside, _ = tar_file.index_files(path)
+    beside, _ = tar_index.index_files(path)
     whole = json.loads(user_cache.without_checksum(beside.read_bytes()) or b"null")
     assert whole["images"][0][0] == NAMES[0]
     whole["images"][0][0] = name
@@ -302,7 +302,7 @@ def test_what_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
         opened(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert message in str(refused.value)
-    assert not tar_file.index_files(path)[0].exists()
+    assert not tar_index.index_files(path)[0].exists()
 
 
 def test_a_file_twice_is_refused(tmp_path: Path) -> None:

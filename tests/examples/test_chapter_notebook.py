@@ -25,6 +25,7 @@ def shown(cell: Any) -> list[Any]:
     return [printed(cell), printed(cell, "stderr"), *results]
 
 
+@pytest.mark.sample(0)
 def test_it_gives_what_is_kept_in_it(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="notebooks need nbformat, of the extra dev")
     pytest.importorskip("matplotlib", reason="chapter.ipynb needs the extra plot")

@@ -45,6 +45,7 @@ def test_train_mnist_learns_the_real_one(
     assert float(capsys.readouterr().out.split()[-2]) > 0.88
 
 
+@pytest.mark.sample(0)
 def test_mlp_versus_cnn_shows_what_it_says() -> None:
     results = load("mlp_versus_cnn").compare(data.load("digits", image_size=28), epochs=5)
     mlp, lenet, moved_mlp, moved_lenet = results

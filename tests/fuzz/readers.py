@@ -30,7 +30,7 @@ from gpucnn.data.mnist import find_mnist
 from gpucnn.data.npy_images import NpyImages
 from gpucnn.data.parquet_images import ParquetImages
 from gpucnn.data.svhn import read_svhn
-from gpucnn.data.tar_shards import TarShards
+from gpucnn.data.tar_images import TarImages
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.files.checkpoint_file import _checksum
 from gpucnn.files.weights_file import read_weights
@@ -481,7 +481,7 @@ class Tar(Reader):
         return bytes(content)
 
     def read(self) -> None:
-        images = TarShards(self.folder, 8)
+        images = TarImages(self.folder, 8)
         assert len(images) == len(images.labels) == len(set(images.paths)) > 0
         contents = list(images.contents(np.arange(len(images))))
         assert sum(map(len, contents)) <= self.path.stat().st_size
@@ -502,7 +502,7 @@ class TarIndexFile(Reader):
     def valid_files(self) -> list[bytes]:
         self.prepare()
         with self._as_ever():
-            TarShards(self.folder, 8)
+            TarImages(self.folder, 8)
         return [self.path.read_bytes()]
 
     @staticmethod
@@ -519,7 +519,7 @@ class TarIndexFile(Reader):
 
     def read(self) -> None:
         with self._as_ever():
-            images = TarShards(self.folder, 8)
+            images = TarImages(self.folder, 8)
             contents = list(images.contents(np.arange(len(images))))
         assert sum(map(len, contents)) <= (self.folder / "x.tar").stat().st_size * len(images)
         if user_cache.without_checksum(self.path.read_bytes()) is None:

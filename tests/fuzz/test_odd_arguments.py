@@ -91,6 +91,7 @@ def calls(name: str) -> tuple[Callable[..., Any], Callable[[], dict[str, Any]]]:
 NAMES = [*(f"F.{name}" for name in FUNCTIONS), *(f"layers.{name}" for name in LAYERS), *OTHERS]
 
 
+@pytest.mark.sample(80)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, where values overflow
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_arguments_are_answered_in_our_own_words(
@@ -114,6 +115,7 @@ def test_odd_arguments_are_answered_in_our_own_words(
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.sample(80)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_arguments_that_are_made_odd_are_right_before(name: str, in_tmp_path: object) -> None:

@@ -260,6 +260,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "optim.multi_step": (optim.multi_step, lambda: {"peak": 0.1, "milestones": [2, 3], "factor": 0.5}, _rates),
     "optim.one_cycle": (optim.one_cycle, lambda: {"peak": 0.1, "total_steps": 4, "warmup": 0.3}, _rates),
     "optim.polynomial": (optim.polynomial, lambda: {"peak": 0.1, "total_steps": 4, "power": 2.0, "end": 0.0}, _rates),
+    "optim.triangle": (optim.triangle, lambda: {
+        "peak": 0.1, "total_steps": 4, "warmup": 0.3, "start": 0.2, "end": 0.07}, _rates),
     "optim.step_decay": (optim.step_decay, lambda: {"peak": 0.1, "every": 2, "factor": 0.5}, _rates),
     "optim.warm_up": (optim.warm_up, lambda: {"schedule": optim.constant(0.1), "steps": 2, "start": 0.1}, _rates),
     "ImageClassifier": (lambda **parameters: gpucnn.ImageClassifier(**parameters), lambda: {
@@ -294,6 +296,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         "p": 0.5, "scale": (0.1, 0.3), "ratio": (0.5, 2.0), "fill": "noise", "mean": (0.5,), "std": (0.5,)}, _augmented),
     "data.RandomAffine": (data.RandomAffine, lambda: {
         "degrees": 10, "translate": 0.1, "scale": (0.9, 1.1), "shear": 5.0, "fill": "reflect"}, _augmented),
+    "data.AlternatingFlip": (data.AlternatingFlip, dict, _augmented),
     "data.RandomFlip": (data.RandomFlip, lambda: {"p": 0.5}, _augmented),
     "data.RandomResizedCrop": (data.RandomResizedCrop, lambda: {
         "image_size": 8, "scale": (0.5, 1.0), "ratio": (0.75, 1.5)}, _augmented),
@@ -301,7 +304,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "data.load": (data.load, lambda: {"name": "digits", "folder": None, "image_size": 32, "mode": None, "background": "auto", "skip": []}, lambda splits: splits),
     "data.inspect": (data.inspect, lambda: {"place": "nowhere", "told": None, "pixels": None}, str),
     "data.pack": (data.pack, lambda: {"folder": "nowhere", "to": "nowhere else", "size": 1, "seed": 0}, len),
-    "data.WindowShuffle": (data.WindowShuffle, lambda: {"shards": 2}, lambda shuffle: shuffle.order(np.arange(5), 0, 0)),
+    "data.WindowShuffle": (data.WindowShuffle, lambda: {"files": 2}, lambda shuffle: shuffle.order(np.arange(5), 0, 0)),
     "data.native_size": (data.native_size, lambda: {"name": "digits"}, int),
     "data.ImageFolder": (data.ImageFolder, lambda: {
         "folder": "nowhere", "image_size": 8, "mode": "rgb", "preprocess": None, "class_names": ["a"], "cache_bytes": 8,
@@ -341,6 +344,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "layers.Residual": (layers.Residual, lambda: {"block": layers.ReLU(), "shortcut": None}, str),
     "layers.Branches": (lambda layer: layers.Branches(layer), lambda: {"layer": layers.ReLU()}, str),
     "layers.Checkpoint": (layers.Checkpoint, lambda: {"block": layers.ReLU()}, str),
+    "layers.MeanOfViews": (layers.MeanOfViews, lambda: {"model": layers.ReLU(), "views": "mirror"}, str),
     "layers.LayerList": (lambda layer: layers.LayerList(layer), lambda: {"layer": layers.ReLU()}, str),
     "layers.LayerDict": (layers.LayerDict, lambda: {"layers": {"a": layers.ReLU()}}, str),
     "layers.ParameterList": (lambda parameter: layers.ParameterList(parameter), lambda: {"parameter": [ROWS]}, str),

@@ -18,6 +18,7 @@ NUMBER = {(1, 6): 61, (1, 9): 62}
 """How many there are, by version. Without pandas two are skipped."""
 
 
+@pytest.mark.sample(20)
 @pytest.mark.filterwarnings("ignore")  # which a check may provoke, and looks at itself
 @pytest.mark.parametrize(EVERY.args[0], CHECKS, **EVERY.kwargs)
 def test_the_check(estimator: ImageClassifier, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ MUTANTS = [
     Mutant(CUBLAS, "if status == _OUT_OF_MEMORY:", "if False:"),
     Mutant(CUBLAS, "addresses[second.array] + second.offset", "addresses[second.array]"),
     Mutant(STAND_IN, "        self._check_order(self._handles[handle])\n", ""),
-    Mutant(STAND_IN, "        self._check_operand(result)\n", ""),
+    Mutant(STAND_IN, "for operand in (*read, result):", "for operand in read:"),
     Mutant(STAND_IN, "self._handles[handle].stream, self._handles[handle].has_workspace = stream, False", "self._handles[handle].stream = stream"),
     Mutant(STAND_IN, "if lda < max(1, rows_a) or", "if"),
     Mutant(STAND_IN, "+ self.distance * (self.batch - 1)", ""),

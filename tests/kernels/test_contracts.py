@@ -19,6 +19,7 @@ def test_contract(backend: Backend, file_name: str, dtype: type) -> None:
     CONTRACTS[file_name](backend, dtype)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("file_name", CONTRACTS)
 def test_contract_in_other_orders(gpu: Backend, order: str, file_name: str) -> None:
     """In float32 alone: the source is the same in every dtype, and with it what threads may do before others."""
@@ -36,6 +37,7 @@ class Watching:
         launch.cupy_runner.run(kernel, variant, blocks, arguments)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("file_name", CONTRACTS)
 def test_a_contract_launches_every_kernel_of_its_file(file_name: str) -> None:
     backend, runner = Backend("emulated"), Watching()
@@ -79,6 +81,7 @@ class BothIndices:
         return {own.name: host(array) for own, array in pairs if own.pointer and not own.const and array is not None}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("file_name", CONTRACTS)
 def test_indices_of_32_and_64_bits_give_the_same_bits(file_name: str, dtype: type) -> None:

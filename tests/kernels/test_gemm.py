@@ -82,18 +82,21 @@ COPIED = (stepped, backwards)
 Layout = Callable[[Callable[[Any], Any], np.ndarray], Any]
 
 
-def test_every_layout_is_multiplied_as_it_lies(cupy: CupyStandIn) -> None:
+@pytest.mark.sample(5)
+@pytest.mark.parametrize("of_first", TAKEN)
+@pytest.mark.parametrize("of_second", TAKEN)
+def test_every_layout_is_multiplied_as_it_lies(of_first: Layout, of_second: Layout, cupy: CupyStandIn) -> None:
     rng, tried = np.random.default_rng(0), 0
-    for (m, k, n), first, second, of_first, of_second in itertools.product(SIDES, BATCHES, BATCHES, TAKEN, TAKEN):
+    for (m, k, n), first, second in itertools.product(SIDES, BATCHES, BATCHES):
         values = rng.standard_normal((*first, m, k)), rng.standard_normal((*second, k, n))
         a, b = of_first(cupy.asarray, values[0]), of_second(cupy.asarray, values[1])
         with cupy.operation_log.recorded() as operations:
             found = matmul(a, b)
-        where = (m, k, n), first, second, of_first.__name__, of_second.__name__
+        where = (m, k, n), first, second
         np.testing.assert_allclose(found.get(), values[0] @ values[1], rtol=1e-12, atol=1e-12, err_msg=str(where))
         assert {operation.kind for operation in operations} == {"product"}, where
         tried += 1
-    assert tried == 8100
+    assert tried == 324
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -571,11 +574,14 @@ DOORS = {
 def test_nothing_multiplies_device_arrays_but_the_door() -> None:
     products = {"matmul", "dot", "einsum", "tensordot", "inner", "vdot", "vecdot", "matvec", "vecmat"}
     found, seen = [], 0
+    candidate = re.compile(rf"\.(?:{'|'.join(products)})\b|\S *@")
     for path in sorted(ROOT.rglob("*.py")):
-        place = path.relative_to(ROOT).as_posix()
-        for node in ast.walk(ast.parse(path.read_text())):
+        place, text = path.relative_to(ROOT).as_posix(), path.read_text()
+        if place in DOORS or not candidate.search(text):
+            continue
+        for node in ast.walk(ast.parse(text)):
             called = isinstance(node, ast.Attribute) and node.attr in products and ast.unparse(node.value)
-            if called in ("gemm", "F", "arithmetic") or place in DOORS:
+            if called in ("gemm", "F", "arithmetic"):
                 continue
             if called or (isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.MatMult)):
                 found.append(f"{place}: {ast.unparse(node)}")

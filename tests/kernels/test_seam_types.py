@@ -73,6 +73,7 @@ def findings(tmp_path: Path, source: str) -> dict[int, list[str]]:
     return by_line
 
 
+@pytest.mark.sample(0)
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed: pip install mypy")
 def test_wrong_calls_into_compiled_loops_are_found(tmp_path: Path) -> None:
     modules = makers()

@@ -69,6 +69,8 @@ LAYERS: list[tuple[Callable[[], layers.Layer], tuple[int, ...]]] = [
     (lambda: layers.Branches(layers.Conv2d(2, 1, 1), layers.Sequential(), layers.Conv2d(2, 3, 3, padding=1)), (2, 2, 3, 4)),
     (lambda: layers.Lambda(lambda x: x[:, ::2] * 2), (2, 3, 4)),
     (lambda: layers.Checkpoint(layers.Sequential(layers.Linear(4, 3), layers.Tanh(), layers.Dropout(0.4), layers.Linear(3, 2))), (3, 4)),
+    (lambda: layers.MeanOfViews(layers.Conv2d(2, 3, 2)), (2, 2, 3, 4)),
+    (lambda: layers.MeanOfViews(layers.Conv2d(2, 3, 2), "mirror_shift"), (2, 2, 3, 4)),
     (lambda: layers.SeparableConv2d(3, 4, (3, 2), 2, 1, depth_multiplier=2), (2, 3, 5, 4)),
     (lambda: layers.Conv1d(4, 6, 3, 2, 1, groups=2), (2, 4, 7)),
     (lambda: layers.Conv1d(2, 3, 4, padding="same", dilation=2, bias=False), (2, 2, 5)),

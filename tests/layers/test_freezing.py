@@ -86,6 +86,7 @@ def test_a_frozen_part_stays_as_in_evaluation_through_fit(backend: Backend, affi
     assert own_state(model.head) != [{"calls": 0}]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("make", [
     lambda: layers.Sequential(layers.Conv2d(1, 2, 3), layers.BatchNorm2d(2), layers.ReLU(), layers.Flatten(), layers.Linear(8, 3)),
     lambda: layers.Sequential(layers.Flatten(), layers.BatchNorm1d(16), layers.Linear(16, 3)),

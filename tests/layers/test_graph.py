@@ -56,6 +56,7 @@ def fill(model: layers.Layer) -> None:
         buffer.assign(np.resize(numbers**2 + 0.5 if path.endswith("var") else numbers, buffer.shape))
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", models.names())
 def test_every_model_is_computed_from_its_graph_to_the_bit(name: str) -> None:
     model = models.create(name, image_size=SMALLEST[name])

@@ -90,6 +90,35 @@ def test_orthogonal_matrices_favour_no_direction() -> None:
     assert abs(np.sign(np.linalg.det(matrices)).mean()) < 5 / math.sqrt(400)
 
 
+@pytest.mark.parametrize(
+    ("shape", "middle"), [((6, 4, 3, 3), (1, 1)), ((3, 5, 2, 4), (1, 2)), ((4, 4, 1), (0,)), ((2, 1, 5, 5), (2, 2))]
+)
+def test_dirac_passes_channels_on_and_starts_the_other_filters_as_he_normal(
+    shape: tuple[int, ...], middle: tuple[int, ...]
+) -> None:
+    values, passed = draw("dirac", shape), min(shape[:2])
+    expected = np.zeros((passed, *shape[1:]))
+    for channel in range(passed):
+        expected[(channel, channel, *middle)] = 1
+    np.testing.assert_array_equal(values[:passed], expected)
+    np.testing.assert_array_equal(values[passed:], draw("he_normal", shape)[passed:])
+
+
+def test_what_comes_out_of_a_convolution_that_starts_with_dirac_is_what_went_in() -> None:
+    images = np.random.default_rng(0).standard_normal((2, 3, 5, 5)).astype(np.float32)
+    layer = layers.Conv2d(3, 7, 3, padding=1, bias=False, initialize="dirac")
+    np.testing.assert_array_equal(layer(images).numpy()[:, :3], images)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3)])
+def test_dirac_is_for_filters(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ShapeError,
+        match=r"expected filters \(O, C, ...\) for dirac, got \(4,.*\); start what is no convolution's otherwise$",
+    ):
+        draw("dirac", shape)
+
+
 def test_zeros_and_ones() -> None:
     np.testing.assert_array_equal(draw("zeros", (3,)), np.zeros(3))
     np.testing.assert_array_equal(draw("ones", (2, 3)), np.ones((2, 3)))
@@ -97,10 +126,10 @@ def test_zeros_and_ones() -> None:
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_values_are_a_function_of_the_generator(name: str) -> None:
-    first = draw(name, LINEAR)
-    np.testing.assert_array_equal(draw(name, LINEAR), first)
-    assert (name in ("zeros", "ones")) == np.array_equal(draw(name, LINEAR, seed=1), first)
-    weight = Parameter(LINEAR, initializer(name))
+    first = draw(name, CONV)
+    np.testing.assert_array_equal(draw(name, CONV), first)
+    assert (name in ("zeros", "ones")) == np.array_equal(draw(name, CONV, seed=1), first)
+    weight = Parameter(CONV, initializer(name))
     assert weight.data.dtype == np.float32
 
 
@@ -110,7 +139,7 @@ def test_every_name_is_its_function(name: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_names_and_the_nearest() -> None:
-    names = "he_normal, he_uniform, glorot_normal, glorot_uniform, truncated_normal, orthogonal, zeros, ones"
+    names = "he_normal, he_uniform, glorot_normal, glorot_uniform, truncated_normal, orthogonal, dirac, zeros, ones"
     with pytest.raises(ArgumentError) as caught:
         initializer("glorot_unifrom")
     assert str(caught.value) == (

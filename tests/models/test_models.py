@@ -230,6 +230,7 @@ def test_the_least_size_works_and_one_less_does_not(name: str, monkeypatch: pyte
             models.create(name, image_size=least - 1).output_shape((2, channels, least - 1, least - 1))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", [name for name in models.names() if name not in LONGER])
 def test_a_step_lowers_the_loss_and_the_state_goes_round(name: str, rng: np.random.Generator) -> None:
     shape = small_input(name)
@@ -255,6 +256,7 @@ def size_without_statistics(name: str) -> int:
     return {1: 32 if name in OF_PHOTOS else 8, 4: 8, 8: 16}.get(LEAST[name], 32)
 
 
+@pytest.mark.sample(5)
 @every_model
 def test_every_backend_gives_the_same_output_and_gives_the_state_back(
     backend: Backend, name: str, rng: np.random.Generator

@@ -222,6 +222,7 @@ STAGES = {
 }
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("name", [name for name in models.classifier_names() if name not in LONGER])
 def test_stages_and_head_are_the_whole_model(name: str) -> None:
     model = models.create(name)

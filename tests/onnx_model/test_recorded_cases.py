@@ -33,6 +33,7 @@ def outcomes(pytestconfig: pytest.Config) -> list[Outcome]:
     return [outcome(folder) for family in FAMILIES for folder in cases(family, whole)]
 
 
+@pytest.mark.sample(0)
 def test_what_is_not_refused_passes(outcomes: list[Outcome], report: Callable[[str], None]) -> None:
     """100 % of what has operators of ours alone, but for the reasons that are told."""
     if not any(cases("node")):

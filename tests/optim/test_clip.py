@@ -191,6 +191,7 @@ def test_an_optimizer_without_gradients_clips_nothing(backend: Backend) -> None:
         optimizer.clip_norm(-1)
 
 
+@pytest.mark.sample(1)
 def test_a_sum_of_a_million_squares_is_accurate(backend: Backend) -> None:
     layer = layers.Linear(1500, 700).to(backend.device_name)
     gradient = np.random.default_rng(0).standard_normal((700, 1500)).astype(np.float32)

@@ -104,6 +104,7 @@ def batch_of_training(buffers: int, average: bool = False, **options: Any) -> Co
 ALL = {"clip_norm": 0.1, "average": True, "accumulate": 2}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("buffers", "options", "most"),
     [

@@ -20,7 +20,7 @@ from gpucnn.data.image_folder import names_of
 from gpucnn.errors import ConfigError, DataError, RunError
 from gpucnn.runs.image_list import ImageList, files_in
 from gpucnn.runs.measured_images import other_images, own_images
-from gpucnn.runs.prepare import PreparedRun
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.training import RunConfig, RunFolder, prepare, resume
 from tests.cli.test_changed_folder import write_noise
 from tests.cli.test_start import loaded

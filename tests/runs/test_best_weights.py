@@ -16,6 +16,7 @@ from gpucnn.files.checkpoint_file import _checksum
 from gpucnn.files.model_file import load_model
 from gpucnn.files.tensor_file import read_tensors, write_tensors
 from gpucnn.runs import folder as folder_module
+from gpucnn.runs import kept_weights
 from gpucnn.training import Callback, RunConfig, RunFolder, Trainer, prepare, resume
 from tests.runs.tiny_run import TINY, contents, go_on, tiny_names, train
 
@@ -156,14 +157,16 @@ def test_a_kill_between_two_files_leaves_weights_that_say_of_which_epoch_they_ar
 
     folder = RunFolder(tmp_path / "run")
     ready = prepare(RunConfig(**{**TINY, **UPS_AND_DOWNS}))
-    monkeypatch.setattr(folder_module, "save_model", killing)
+    for module in (folder_module, kept_weights):
+        monkeypatch.setattr(module, "save_model", killing)
     with pytest.raises(Killed):
         ready.trainer(ready.callbacks(folder)).fit(4)
     assert saved[-2:] == ["model.safetensors", "best.safetensors"]
     assert len(rows_of(folder)) == best["epoch"] - 1
     assert folder.weights().row == best
     np.testing.assert_equal(load_model(folder.best_model_file)[0], parameters)
-    monkeypatch.setattr(folder_module, "save_model", save_model)
+    for module in (folder_module, kept_weights):
+        monkeypatch.setattr(module, "save_model", save_model)
     go_on(resume(folder))
     assert contents(folder) == contents(whole)
 

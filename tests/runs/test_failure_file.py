@@ -50,6 +50,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fail(tmp_path_factory.mktemp("failed") / "run", poison_weight)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("settings", [{}, {"mix": "mixup:0.3"}, {"label_smoothing": 0.0, "average": 0.9}])
 def test_a_step_fails_again(tmp_path: Path, backend: Backend, settings: dict[str, Any]) -> None:
     file = fail(tmp_path / "run", poison_weight, backend.device_name, **settings)

@@ -98,6 +98,7 @@ def poison_output(trainer: Trainer, path: str, step: int, row: int = 1) -> None:
 # A NaN, planted
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("looks", ["often", "late"])
 def test_a_nan_in_the_seventh_layer_at_step_40(
     tmp_path: Path, backend: Backend, looks: str, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.sample(0)
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_killed_ranks(tmp_path: Path, pytestconfig: pytest.Config, report: Callable[[str], None]) -> None:
     """Skipped without --rank-kills: a kill takes some seconds; nox -s parallel has 20."""

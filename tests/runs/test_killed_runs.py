@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.sample(0)
 @pytest.mark.skipif(not hasattr(os, "kill"), reason="needs SIGKILL")
 def test_killed_runs_end_as_if_nothing_had_been(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """2 kills; `pytest --run-kills 20` for more."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from gpucnn import data
 from gpucnn.backend import to_host
-from gpucnn.runs.prepare import PreparedRun
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.training import RunConfig, prepare
 from tests.backends import Backend
 

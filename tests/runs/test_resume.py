@@ -221,6 +221,7 @@ def test_threads_and_how_often_checkpoints_are_written_may_change(tmp_path: Path
         assert contents(folder)[name] == contents(whole)[name]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "schedule", ["constant", "step_decay:1", "plateau:patience=0,threshold=0.9", "exponential:0.5"]
 )

@@ -8,6 +8,8 @@ import pytest
 
 from gpucnn import data
 from gpucnn.cli.main import main
+from gpucnn.data import file_stamp
+from gpucnn.data.image_decoder import ImageDecoder
 from gpucnn.errors import ConfigError
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.folder import RunFolder
@@ -40,7 +42,7 @@ def test_weights_are_those_of_the_folder(photos: Path, capsys: pytest.CaptureFix
         assert re.search(r"\d+ of its images are left out, as the run was trained on them", err)
         assert f"images in {place}" in out
     assert main(["predict", "b", "tars"]) == 0
-    assert capsys.readouterr().out.count("shard-00") == 24
+    assert capsys.readouterr().out.count("photos-00") == 24
 
 
 @pytest.mark.parametrize("shuffle", ["full", "window:2"])
@@ -69,7 +71,7 @@ def test_windows_change_the_order_alone(photos: Path) -> None:
     [
         ({"shuffle": "window:2"}, "shuffle is window:2, but digits is in no tars; leave it out, or choose data folder"),
         ({"shuffle": "window:2", "data": "folder", "balance": True}, "shuffle is window:2, but with balance images are drawn from all tars; leave one of them out"),
-        ({"shuffle": "window"}, "shuffle: window needs shards"),
+        ({"shuffle": "window"}, "shuffle: window needs files"),
         ({"shuffle": "window:0"}, "shuffle: .*must be an int >= 1, got 0"),
         ({"shuffle": "none"}, "shuffle: unknown name 'none', expected one of full, window"),
     ],
@@ -77,3 +79,39 @@ def test_windows_change_the_order_alone(photos: Path) -> None:
 def test_what_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RunConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_parts_are_named_where_they_have_folders_of_their_own(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "test"):
+        shutil.copytree("tars", f"apart/{part}")
+        for path in Path("tars").glob("*.tar"):
+            Path("together").mkdir(exist_ok=True)
+            shutil.copy(path, f"together/{part}-{path.name}")
+    for place, train_part, test_part in (("apart", " (train)", " (test)"), ("together", "", "")):
+        capsys.readouterr()
+        train(f"run {place}", "--data", place, "--epochs", "1")
+        assert (
+            f"\ndata: 24 images to learn from{train_part}, 24 to test{test_part}; 6x6 rgb\n" in capsys.readouterr().out
+        )
+
+
+def test_a_cache_of_the_run_is_used_again(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_stamp, "SETTLED", -1)
+    train("run", "--data", "tars", "--cache", "cache", "--epochs", "1")
+    capsys.readouterr()
+    assert main(["evaluate", "run"]) == 0
+    expected = capsys.readouterr()
+
+    def decode(*_: object) -> None:
+        raise AssertionError("is decoded once more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageDecoder, "__call__", decode)
+        assert main(["evaluate", "run"]) == 0
+        assert capsys.readouterr() == expected
+    shutil.rmtree("cache")  # as on another machine
+    assert main(["evaluate", "run"]) == 0
+    assert capsys.readouterr() == expected
+    assert not Path("cache").exists()

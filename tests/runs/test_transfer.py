@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from gpucnn.cli.main import main
 from gpucnn.errors import ConfigError, RunError, StateError, TrainingError
-from gpucnn.runs.prepare import PreparedRun
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.training import RunConfig, RunFolder, prepare, replay, resume, save_checkpoint
 from tests.backends import Backend
 from tests.runs.tiny_run import BATCHES, TINY, contents, go_on, tiny_names, train, write_weights

@@ -16,7 +16,7 @@ from gpucnn.data import catalog
 from gpucnn.data.digits import read_digits
 from gpucnn.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU, Sequential
 from gpucnn.models import ImageModel
-from gpucnn.runs.prepare import PreparedRun
+from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.runs.verification import StopAt
 from gpucnn.training import ResumedRun, RunConfig, RunFolder, prepare
 

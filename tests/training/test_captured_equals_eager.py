@@ -135,6 +135,7 @@ def with_feature(name: str) -> dict[str, Any]:
     return ALL if name == "all" else FEATURES[name]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("optimizer", "schedule", "feature"), PAIRS)
 def test_every_savepoint_has_the_same_bytes(device: str, optimizer: str, schedule: str, feature: str) -> None:
     check_same(
@@ -154,6 +155,7 @@ def test_all_pairs(device: str, request: pytest.FixtureRequest) -> None:
         test_every_savepoint_has_the_same_bytes(device, optimizer, schedule, feature)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("position", [1, 6])
 def test_a_resumed_run_ends_with_the_same_bytes(device: str, position: int) -> None:
     """It counts anew, and records in the middle."""

@@ -53,6 +53,7 @@ class Replacing(Callback):
             trainer.optimizer = optim.Adam(trainer.model.parameters(), 0.01)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_another_optimizer_of_a_trainer(device: str, accumulate: int) -> None:
     found = []

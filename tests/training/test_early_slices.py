@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -16,13 +16,16 @@ from gpucnn import data, layers, optim
 from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend.group import Group, SingleProcess
+from gpucnn.errors import OutOfMemoryError
 from gpucnn.kernels.compiler.recording import CallList
 from gpucnn.kernels.ways import use
 from gpucnn.optim.shard_sum import ShardSum
+from gpucnn.testing import emulated_gpu
 from gpucnn.training import Trainer, shard_payload
 from gpucnn.training.sharded_step import ShardedStep
 from gpucnn.training.sharding import Sharding
 from tests.backend.thread_group import on_ranks
+from tests.backends import Backend
 
 SHARDS = 4
 ROOT = Path(__file__).parents[2]
@@ -156,6 +159,48 @@ def test_they_are_sent_before_the_first_layers_gradient_is_there(way: str, monke
     assert rest[0] == 0
     if way == "jit":
         assert set(in_replays) == {first[0], second[0]}  # where the replays stop
+
+
+class Listening:
+    """Rank 0 of two, of which nothing is sent: it counts what would be."""
+
+    rank, size = 0, 2
+
+    def __init__(self) -> None:
+        self.exchanges = 0
+
+    def exchange(self, sent: Any, received: Any) -> Any:
+        self.exchanges += 1
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value] * 2
+
+    def abort(self, status: int) -> NoReturn:
+        raise SystemExit(status)
+
+
+def test_what_is_tried_for_its_size_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory does not suffice a part of the shard is computed; the shard may be made yet, when other memory is free."""
+    monkeypatch.setattr(shard_payload, "LEAST_BYTES", 0)
+    if missing := Backend("emulated").missing():
+        pytest.skip(missing)
+    with emulated_gpu("fast"):
+        group = Listening()
+        model = network().to("cuda")
+        loader = data.DataLoader(images(), 38)
+        one = Trainer(model, optim.SGD(model.parameters(), 0.1), loader, graph=False, sharding=Sharding(2, group))
+        whole: list[int] = []
+
+        def out_of_memory(layer: Any, inputs: Any) -> None:
+            whole.append(len(inputs[0]))
+            if len(inputs[0]) == 19:
+                raise MemoryError
+
+        model[0].register_forward_pre_hook(out_of_memory)
+        with pytest.raises(OutOfMemoryError, match="with a shard of 19: .*; a shard of 9 fits"):
+            one.train_step(*images()[np.arange(38)])
+    assert whole == [19, 19, 9]
+    assert group.exchanges == 0
 
 
 SCRIPT = """

@@ -23,6 +23,7 @@ def poison(trainer: Trainer, step: int) -> None:
     trainer.model[3].register_forward_hook(hook)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 7, 8])
 def test_the_step_is_found_wherever_it_is(backend: Backend, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """First and last of an epoch, with an average and a schedule; the trainer is right before it, to the bit."""

@@ -66,6 +66,7 @@ def trainer_of(model: layers.Layer, count: int = 13, size: int = 4, **options: A
     return Trainer(model, optim.SGD(model.parameters(), 0.1), loader, None)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("make", [ends_in_a_vector, ends_in_one_pixel, OwnNorm])
 def test_it_is_told_before_the_first_step(make: Callable[[], layers.Layer], backend: Backend) -> None:
     trainer = trainer_of(make().to(backend.device_name))

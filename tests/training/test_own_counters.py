@@ -52,6 +52,7 @@ def own_trainer(own: MakeLayer, *callbacks: Callback, device: str = "cpu") -> Tr
     return Trainer(model, optim.SGD(model.parameters(), 0.1, 0.9), loader, test, None, callbacks, average=average)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("own", OWN)
 def test_going_on_from_every_step_gives_the_same_bits(own: MakeLayer, backend: Backend) -> None:
     whole = own_trainer(own, saver := Saver(), device=backend.device_name)

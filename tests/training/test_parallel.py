@@ -43,6 +43,7 @@ def test_threads_as_processes_leave_the_bytes_of_one() -> None:
         assert on_ranks(3, lambda group: state_hash("resnet20", "cpu", group)) == [expected] * 3
 
 
+@pytest.mark.sample(0)
 def test_processes_of_mpi_leave_the_bytes_of_one() -> None:
     with ways.use("numpy"):
         expected = [f"numpy {name} 3 {alone(name, 'cpu')}" for name in TRAININGS]

@@ -121,6 +121,7 @@ CHANGES: dict[str, Callable[[Loop], Any]] = {
 }
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_between_steps_is_seen(device: str, change: str) -> None:
     loops = [Loop(device, graph) for graph in (False, "auto")]
@@ -184,6 +185,7 @@ def test_a_trainer_s_replay_is_one_launch_and_one_upload() -> None:
     assert counts[-2] == counts[-1]
 
 
+@pytest.mark.sample(1)
 def test_the_smaller_last_batch_and_mixed_ones_are_recorded_by_themselves(device: str) -> None:
     """Three kinds at most; a fourth is computed as it is, which is told once, or refused."""
     loops = [Loop(device, graph) for graph in (False, "auto")]

@@ -18,6 +18,7 @@ from gpucnn.data.pieces import shard_sizes
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.functions.dropout import part_of_batch
 from gpucnn.training import Callback, Trainer
+from gpucnn.training.shard_payload import ShardPayload, Sums
 from gpucnn.training.sharded_step import PASSES_ALONE
 from gpucnn.training.sharding import Sharding
 from tests.backend.thread_group import on_ranks
@@ -139,6 +140,7 @@ def options_of(case: str) -> dict[str, Any]:
     return {name: value() if name in made else value for name, value in CASES[case].items()}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("case", CASES)
 def test_any_number_of_processes_gives_the_same_bytes(case: str) -> None:
     expected = trained(None, **options_of(case))
@@ -197,6 +199,36 @@ def test_scores_of_an_epoch_are_those_of_whole_batches() -> None:
     assert rows[1]["train_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-5)
 
 
+def test_counts_are_whole_numbers_however_many_positions_there_are() -> None:
+    """float32 has every second one alone from 2^24 on; a step has to have so many for that: it is told of them."""
+    sharding = Sharding(3)
+    one = trainer(shards=3, model=plain_conv(), graph=False)
+    payload = ShardPayload(sharding, one.model, one.optimizer)
+    payload.lay_out(one.model, one.optimizer)
+    given = [Sums(1.5, 2**24 + 1, 2**25 + 1, 0, 1), Sums(0.5, 4095, 4097, 1, 1), Sums(0.25, 2**30 + 3, 2**31 + 5, 0, 0)]
+    for shard, sums in enumerate(given):
+        payload.begin(shard, 1)
+        payload.write(sums)
+    assert payload.read(3) == tuple(map(sum, zip(*given, strict=True)))
+
+
+def test_what_an_empty_shard_finds_in_the_gradients_is_nobodys() -> None:
+    """That is of the shard before, or of the batch before: it may have overflowed elsewhere alone."""
+    one = trainer(shards=2, model=plain_conv(), graph=False)
+    payload = ShardPayload(Sharding(2), one.model, one.optimizer)
+    payload.lay_out(one.model, one.optimizer)
+    (buffer,) = one.optimizer.flat_buffers()
+    buffer.fill(set(one.optimizer.parameters.values()))
+    payload.begin(0, 2)
+    buffer.gradient[...] = 3
+    payload.write(Sums(0, 0, 2, 0, 0))
+    payload.begin(1, 0)
+    buffer.gradient[...] = np.inf
+    payload.write(Sums(0, 0, 0, 0, 0))
+    payload.read(2)
+    np.testing.assert_array_equal(buffer.gradient, np.full(buffer.gradient.shape, 3, np.float32))
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_running_statistics_are_the_mean_over_images(size: int) -> None:
     """7 images in 3 shards of 3, 2 and 2: against the definition, in float64."""
@@ -247,6 +279,64 @@ def test_what_stays_as_it_is_keeps_its_bits_and_what_counts_counts_once() -> Non
         assert one.model.seen.array == 10  # type: ignore[union-attr]
         assert one.model.seen.array.dtype == np.int8
         assert one.model.ready.array.dtype == bool
+
+
+class Moving(layers.Layer):
+    """Keeps the mean of the images that it has seen, as batch norm does, in its array or in another one each time."""
+
+    def __init__(self, in_place: bool) -> None:
+        self.mean = layers.Buffer(np.array([0.25], np.float32))
+        self.head = layers.Linear(16, 3)
+        self.in_place = in_place
+
+    def forward(self, x: Any) -> Tensor:
+        if self.training:
+            new = self.mean.array * np.float32(0.9) + np.float32(0.1) * x.array.mean()
+            if self.in_place:
+                self.mean.array[...] = new
+            else:
+                self.mean.data = new
+        return self.head(F.flatten(x))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_statistics_in_another_array_each_time_are_the_mean_too(size: int) -> None:
+    """The last batch has 3 images, so that the last of four processes computes none of it."""
+
+    def mean(group: Group, in_place: bool) -> bytes:
+        one = trainer(group, model=Moving(in_place))
+        one.fit(2)
+        found = one.model.mean.array  # type: ignore[union-attr]
+        assert np.isfinite(found).all()
+        return bytes(found.tobytes())
+
+    expected = mean(SingleProcess(), True)
+    assert expected != np.array([0.25], np.float32).tobytes()
+    assert on_ranks(size, lambda group: mean(group, False)) == [expected] * size
+
+
+class Counting(layers.Layer):
+    def __init__(self) -> None:
+        self.seen = layers.Buffer(np.array(7, np.int64))
+        self.head = layers.Linear(16, 3)
+
+    def forward(self, x: Any) -> Tensor:
+        if self.training:
+            self.seen.data = self.seen.array + 1
+        return self.head(F.flatten(x))
+
+
+def test_a_buffer_that_gets_another_array_in_each_pass_counts_where_steps_are_recorded(backend: Backend) -> None:
+    """Shards of one size come one after the other, so that the third of them could be recorded; a replay would not count."""
+    with backend.active():
+        one = trainer(
+            shards=4, device=backend.device_name, model=Counting(), loader={"batch_size": 20, "drop_last": True}
+        )
+        one.fit(3)
+        assert to_host(one.model.seen.array) == 10  # type: ignore[union-attr]
+    records = backend.name in ("jit", "emulated", "cupy")
+    told = "not recorded: seen gets another array in a forward pass, which a replay would not give it; write into the one that"
+    assert any(told in note for note in one.notes) is records
 
 
 @pytest.mark.parametrize("kind", ["dropout", "dropout2d", "stochastic_depth"])
@@ -430,6 +520,48 @@ def test_fewer_shards_than_processes_are_refused() -> None:
         ArgumentError, match="shards=2 for 3 processes: .* use shards=3 or more, or start fewer processes"
     ):
         on_ranks(3, lambda group: Sharding(2, group))
+
+
+class OwnLoader:
+    """Gives batches, and no parts of them."""
+
+    batch_size = 5
+
+    def __len__(self) -> int:
+        return 1
+
+    def images_in(self, batches: int) -> int:
+        return 5 * batches
+
+    def batches(self, epoch: int, first: int = 0) -> Any:
+        yield images(5)[np.arange(5)]
+
+
+def test_what_cannot_be_shared_is_refused() -> None:
+    model, loader, own = plain_conv(), data.DataLoader(images(5), 5), OwnLoader()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    fix = r"with shards or several processes it must be a data.DataLoader, .*OwnLoader .*make one of its samples"
+    for given, message in (
+        ((loader, None, 4), r"Trainer: sharding must be a Sharding or None, got 4; .* give Sharding\(4\)"),
+        ((own, None, Sharding(2)), f"Trainer: train_loader: {fix}"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            Trainer(model, optimizer, given[0], given[1], sharding=given[2])  # type: ignore[arg-type]
+    Trainer(model, optimizer, loader, own, sharding=Sharding(2)).fit(1)  # type: ignore[arg-type]
+    with pytest.raises(
+        ArgumentError, match="Sharding: group must be a group of processes or None, got 3; give that of"
+    ):
+        Sharding(4, 3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="evaluate: group must be a group"):
+        training.evaluate(model, loader, group=3)  # type: ignore[arg-type]
+
+    def refused(group: Group) -> None:
+        with pytest.raises(ArgumentError, match=f"Trainer: test_loader: {fix}"):
+            Trainer(model, optimizer, loader, own, sharding=Sharding(2, group))  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match=f"evaluate: {fix}"):
+            training.evaluate(model, own, group=group)  # type: ignore[arg-type]
+
+    on_ranks(2, refused)
 
 
 def test_shards_are_cut_as_numpy_cuts() -> None:

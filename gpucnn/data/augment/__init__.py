@@ -9,6 +9,7 @@ from gpucnn.data.augment.color_jitter import ColorJitter as ColorJitter
 from gpucnn.data.augment.crop import RandomResizedCrop as RandomResizedCrop
 from gpucnn.data.augment.cutout import Cutout as Cutout
 from gpucnn.data.augment.erasing import RandomErasing as RandomErasing
+from gpucnn.data.augment.flip import AlternatingFlip as AlternatingFlip
 from gpucnn.data.augment.flip import RandomFlip as RandomFlip
 from gpucnn.data.augment.mix import CutMix as CutMix
 from gpucnn.data.augment.mix import Mix as Mix

@@ -2,11 +2,11 @@
 
 from gpucnn.data.augment.augment import Augment, Compose
 from gpucnn.data.augment.cutout import Cutout
-from gpucnn.data.augment.flip import RandomFlip
+from gpucnn.data.augment.flip import AlternatingFlip, RandomFlip
 from gpucnn.data.augment.shift import RandomShift
 from gpucnn.kernels.preprocess import MOST_MOVES, MOST_PIXELS, Move, MoveKind
 
-MOVES_TEXT = f"RandomShift, RandomFlip and Cutout, up to {MOST_MOVES} of them"
+MOVES_TEXT = f"RandomShift, RandomFlip, AlternatingFlip and Cutout, up to {MOST_MOVES} of them"
 """What there is a kernel for, as messages say it."""
 
 
@@ -20,6 +20,8 @@ def moves_of(augment: Augment, seed: int, size: int) -> tuple[Move, ...] | None:
             waiting = [*one.in_turn(own), *waiting]
         elif type(one) is RandomFlip:
             moves.append(Move(MoveKind.FLIP, "RandomFlip", own, (one.p,), one))
+        elif type(one) is AlternatingFlip:
+            moves.append(Move(MoveKind.ALTERNATE, "AlternatingFlip", own, (0.5,), one))
         elif type(one) is RandomShift:
             kind = MoveKind.REFLECT if one.fill == "reflect" else MoveKind.SHIFT
             moves.append(Move(kind, "RandomShift", own, one.most_pixels(size, size), one))

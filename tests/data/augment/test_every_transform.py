@@ -106,7 +106,7 @@ def test_mixes_on_a_gpu(gpu: Backend, name: str) -> None:
     np.testing.assert_array_equal(host(soft), expected_soft, strict=True)
 
 
-OWNERS = {"shift": "RandomShift", "flip": "RandomFlip", "crop": "RandomResizedCrop", "randaugment": "RandAugment", "erase": "RandomErasing", "affine": "RandomAffine", "color jitter": "ColorJitter",
+OWNERS = {"shift": "RandomShift", "flip": "RandomFlip", "alternating flip": "AlternatingFlip", "crop": "RandomResizedCrop", "randaugment": "RandAugment", "erase": "RandomErasing", "affine": "RandomAffine", "color jitter": "ColorJitter",
           "cutout": "Cutout", "mixup": "Mixup", "cutmix": "CutMix"}  # fmt: skip
 
 

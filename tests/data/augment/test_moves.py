@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpucnn.backend import generator
-from gpucnn.data import Compose, Cutout, RandomAffine, RandomFlip, RandomShift
+from gpucnn.data import AlternatingFlip, Compose, Cutout, RandomAffine, RandomFlip, RandomShift
 from gpucnn.errors import ArgumentError
 from gpucnn.runs.choices import AUGMENTATIONS
 from tests.data.augment.transforms import images_of
@@ -84,6 +84,15 @@ def test_flip(p: float) -> None:
     flipped = RandomFlip(p)(images, np.arange(30), 3, 2)
     for sample in range(30):
         mirrored = drawn("RandomFlip", 3, 2, sample, 1)[0] < p
+        np.testing.assert_array_equal(flipped[sample], images[sample, :, :, ::-1] if mirrored else images[sample])
+
+
+@pytest.mark.parametrize("epoch", range(4))
+def test_alternating_flip(epoch: int) -> None:
+    images = images_of(30)
+    flipped = AlternatingFlip()(images, np.arange(30), 3, epoch)
+    for sample in range(30):
+        mirrored = (drawn("AlternatingFlip", 3, 0, sample, 1)[0] < 0.5) ^ (epoch % 2 == 1)
         np.testing.assert_array_equal(flipped[sample], images[sample, :, :, ::-1] if mirrored else images[sample])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.data import (
+    AlternatingFlip,
     ColorJitter,
     Compose,
     CutMix,
@@ -25,6 +26,7 @@ AUGMENTATIONS: dict[str, Augment] = {
     "shift, reflected": RandomShift(3, "reflect"),
     "shift, a share": RandomShift(0.3),
     "flip": RandomFlip(),
+    "alternating flip": AlternatingFlip(),
     "crop": RandomResizedCrop(scale=(0.2, 0.9)),
     "affine": RandomAffine(30, 0.2, (0.7, 1.4), 15),
     "affine, reflected": RandomAffine(30, 0.2, (0.7, 1.4), 15, "reflect"),

@@ -101,6 +101,7 @@ def test_of_each_source_something_is_compiled() -> None:
     assert chosen == [set(SOURCES), set(TYPE_NAMES), {NARROW, WIDE}, set(ARCHITECTURES)]
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(("path", "dtype", "index", "architecture"), ROWS)
 def test_it_compiles_and_fits(
     nvrtc: Nvrtc,

@@ -148,6 +148,7 @@ def elements(rng: np.random.Generator) -> None:
     sgd(x, x, x, settings[:3], nesterov=True)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("use", "draws"),
     [
@@ -194,6 +195,7 @@ def nothing_written_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
         factory.cache_clear()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.usefixtures("nothing_written_out")
 @pytest.mark.parametrize(
     "draw",

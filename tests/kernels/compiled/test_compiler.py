@@ -80,6 +80,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.sample(0)
 def test_damaged_files_are_made_anew(folder: Path) -> None:
     assert made_by(start(folder)) == 2
     good = {path: path.read_bytes() for path in folder.iterdir()}

@@ -102,6 +102,7 @@ MODELS: dict[str, tuple[Callable[..., Any], int]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_training_steps(on_cpu: Backend, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, name: str) -> None:
     if on_cpu.name == "plain" and name != "LeNet5":

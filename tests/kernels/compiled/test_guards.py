@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("needs_llvmlite")
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("draw", DRAWS, ids=lambda draw: draw.__name__)
 def test_kernels_write_their_results_and_nothing_else(draw: Callable[[np.random.Generator, Any], Case]) -> None:
     for name, case in cases(draw):

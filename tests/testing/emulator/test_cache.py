@@ -81,6 +81,7 @@ def test_a_second_process_compiles_nothing(processes: Processes) -> None:
     assert {path.suffix for path in processes.cache.iterdir()} == {".so", ".json"}
 
 
+@pytest.mark.sample(0)
 def test_processes_may_fill_a_cache_at_once(processes: Processes) -> None:
     started = [processes.start() for _ in range(3)]
     assert [process.communicate()[0] for process in started] == ["[42, 42, 42]\n"] * 3
@@ -93,6 +94,7 @@ def test_a_folder_that_cannot_be_written(processes: Processes) -> None:
     assert blocked.read_text() == "a file where the folder should be"
 
 
+@pytest.mark.sample(0)
 def test_builds_can_be_repeated_bit_by_bit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = 'extern "C" __global__ void zero(int* x) { __shared__ int y[4]; y[0] = 0; x[0] = y[0]; }'
     for mode in ("fast", "check"):

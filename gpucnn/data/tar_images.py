@@ -1,4 +1,4 @@
-"""TarShards: a data set of images in tar files, as WebDataset lays them out."""
+"""TarImages: a data set of images in tar files, as WebDataset lays them out."""
 
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.checks import as_path
 from gpucnn.data.class_folders import check_names, comparable
 from gpucnn.data.file_stamp import FileStamp
 from gpucnn.data.folder_parts import part_of
 from gpucnn.data.image_folder import ImageFolder
 from gpucnn.data.image_listing import left_out_text
-from gpucnn.data.shard_files import Shards, find_shards
+from gpucnn.data.packed_parts import PackedFiles
 from gpucnn.data.tar_file import SUFFIX, TarFile, open_tar
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
@@ -28,10 +27,10 @@ AT_ONCE = 8
 """Images that are read together: to wait for another thread takes longer than to read a small one."""
 
 
-class TarShards(ImageFolder):
+class TarImages(ImageFolder):
     """The images in tar files, each class's after the other, sorted by their names, as those of a folder are.
 
-    - `folder`: one that holds them, or `Shards`: just these files, which are in one folder.
+    - `folder`: one that holds them, or `PackedFiles`: just these files, which are in one folder.
 
     An image KEY.png has its label in KEY.cls, the number of a class or its name, or as "label" in KEY.json; a tar without such
     files has it in its first folder, as in cat/1.png. `classes.txt` beside the tars, or beside their folder, names the classes
@@ -46,17 +45,16 @@ class TarShards(ImageFolder):
     """
 
     def _find(self, folder: Any, class_names: Sequence[str] | None) -> None:
-        if not isinstance(folder, Shards):
-            place = as_path(folder, "folder")
-            folder = Shards([path for paths in find_shards(place, SUFFIX).values() for path in paths])
-            if not folder.files:
-                raise DataError(f"{place}: no {SUFFIX} files in it; give the folder that holds them")
-        self.folder = folder.files[0].parent
+        packed = PackedFiles.of(folder, SUFFIX, f"no {SUFFIX} files in it; give the folder that holds them")
+        self.folder = packed.folder
         with TimedCalls() as timed:
-            self._tars = [open_tar(path, timed) for path in folder.files]
-            written = _written_names(self.folder, timed)
-        skip = set(folder.skip)
-        by_class = _by_class(self.folder, self._tars, written, class_names)
+            self._tars = [open_tar(path, timed) for path in packed.files]
+            written = _written_names(self.folder, timed) if packed.are_labelled else ()
+        skip = set(packed.skip)
+        if packed.are_labelled:
+            by_class = _by_class(self.folder, self._tars, written, class_names)
+        else:
+            by_class = {"": [((), number, image) for number, tar in enumerate(self._tars) for image in tar.images]}
         kept = {
             name: [(tar, image) for _, tar, image in sorted(inside) if self._path(tar, image) not in skip]
             for name, inside in by_class.items()

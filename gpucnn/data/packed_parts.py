@@ -1,26 +1,55 @@
-"""A folder whose images are packed into a few large files: which files are there, and which part each belongs to."""
+"""A folder whose images are packed into a few large files: which part each file belongs to, known by its name or its folder's."""
 
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from gpucnn.checks import as_path
 from gpucnn.data.folder_parts import part_of
-from gpucnn.data.image_listing import Entry, cannot_be_listed, entries
+from gpucnn.data.image_listing import Entry, cannot_be_listed, entries, entries_or_none
 from gpucnn.errors import DataError
 from gpucnn.regular_file import TimedCalls
 from gpucnn.text import names_text
 
 
-class Shards(NamedTuple):
+class PackedFiles(NamedTuple):
     """Files of images of one part."""
 
     files: Sequence[Path]
     skip: Collection[Path] = ()
     """Images that are passed over, as if they were not there, each by file and place within it."""
+    are_labelled: bool = True
+    """False for images that are looked at whatever they are of: all of one class, without a name, and no label is read."""
+
+    @classmethod
+    def of(cls, folder: Any, suffix: str, lacking: str) -> "PackedFiles":
+        """Those of all parts in a folder, whose names end in `suffix`; `folder` itself if it is such files.
+
+        DataError if there are none, which says what is `lacking`.
+        """
+        if isinstance(folder, PackedFiles):
+            return folder
+        place = as_path(folder, "folder")
+        files = [path for paths in packed_parts(place, suffix).values() for path in paths]
+        if not files:
+            raise DataError(f"{place}: {lacking}")
+        return cls(files)
+
+    @property
+    def folder(self) -> Path:
+        """Where they are: all in one."""
+        return self.files[0].parent
+
+    def kept(self, paths: Sequence[Path]) -> np.ndarray:
+        """The places of those images at `paths`, by file and place within it, that are not passed over: int64 (N,)."""
+        skip = set(self.skip)
+        return np.array([place for place, path in enumerate(paths) if path not in skip], np.int64)
 
 
-def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
+def packed_parts(folder: Path, suffix: str) -> dict[str, list[Path]]:
     """The files that end in `suffix`, in `folder`, its `data`, or its folders train, test, ..., sorted, by their part.
 
     A part is known by how a file's name begins, as in train-00000-of-00002.parquet, or by its folder's name, and is "train",
@@ -29,12 +58,9 @@ def find_shards(folder: Path, suffix: str) -> dict[str, list[Path]]:
     Raises DataError if a part is in two folders, or if a folder cannot be listed.
     """
     with TimedCalls() as timed:
-        try:
-            inside = entries(folder, timed)
-        except TimeoutError as error:
-            raise cannot_be_listed(folder, error) from None
-        except OSError:
-            return {}  # for ImageFolder to tell
+        inside = entries_or_none(folder, timed)
+        if inside is None:
+            return {}
         try:
             listed = [
                 (folder, inside),
@@ -72,7 +98,7 @@ def _part(path: Path, folder: Path) -> str:
 
 
 def divided(found: dict[str, list[Path]]) -> tuple[Sequence[Path], Sequence[Path], Sequence[Path]]:
-    """The files to train on, to test with and to validate with, of `find_shards`; none to test with if all are one part.
+    """The files to train on, to test with and to validate with, of `packed_parts`; none to test with if all are one part.
 
     Without a test part the validation images are what is tested with.
     """

@@ -13,7 +13,7 @@ import pytest
 
 from gpucnn import data
 from gpucnn.data.image_folder import names_of
-from gpucnn.data.tar_shards import TarShards
+from gpucnn.data.tar_images import TarImages
 from gpucnn.errors import DataError
 from tests.data.image_files import write_two_classes
 from tests.data.tar_files import picture, tar, write_tars
@@ -78,7 +78,7 @@ def test_numbers_without_names_are_their_own_and_sorted_as_numbers(tmp_path: Pat
     files = {
         f"{n}.{kind}": content for n in (10, 2, 0) for kind, content in (("png", picture(n)), ("cls", str(n).encode()))
     }
-    images = TarShards(write(tmp_path / "x", {"a.tar": files}), 6)
+    images = TarImages(write(tmp_path / "x", {"a.tar": files}), 6)
     assert (images.class_names, images.labels.tolist()) == (("0", "2", "10"), [0, 1, 2])
 
 
@@ -96,7 +96,17 @@ def test_a_tar_beside_class_folders_is_the_archive_that_they_came_in(tmp_path: P
     write(photos, {"photos.tar": {"cat/1.png": picture(1), "dog/1.png": picture(2)}})
     splits = data.load(photos, image_size=6)
     assert splits.class_names == ("dark", "light")
-    assert splits.notes == ("left out: 1 .tar (unpack them)",)
+    assert splits.notes == ("left out: 1 .tar (read only in a folder of their own)",)
+
+
+def test_what_is_beside_tars_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {f"{n}.tar": {"cat/1.png": picture(n), "dog/1.png": picture(9)} for n in range(2)})
+    (folder / "0.png").write_bytes(picture(0))
+    (folder / "cow").mkdir()
+    (folder / "cow" / "1.png").write_bytes(picture(1))
+    splits = data.load(folder, image_size=6)
+    assert splits.class_names == ("cat", "dog")
+    assert splits.notes == ("not read: 0.png, cow, beside the .tar files",)
 
 
 def test_it_is_looked_at_before_training(tmp_path: Path) -> None:
@@ -107,7 +117,7 @@ def test_it_is_looked_at_before_training(tmp_path: Path) -> None:
     assert len(found.images) == 3
     with pytest.raises(DataError, match=r"1 of 4 images cannot be read: a.tar/cat/2.png \("):
         found.check()
-    left = TarShards(folder, 6)
+    left = TarImages(folder, 6)
     with pytest.raises(DataError, match=r"a.tar/cat/2.png: .*put it back whole, or start again without it"):
         left[:]
     splits = data.load(folder, image_size=6, skip=[one.path for one in found.unreadable])
@@ -141,15 +151,15 @@ def test_what_is_refused(tars: Mapping[str, Mapping[str, bytes]], names: str, me
 
 def test_other_classes_than_those_of_a_model_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"a.tar": {"cat/1.png": picture(1), "cow/1.png": picture(2)}})
-    assert TarShards(folder, 6, class_names=["ant", "cow", "cat"]).labels.tolist() == [1, 2]
+    assert TarImages(folder, 6, class_names=["ant", "cow", "cat"]).labels.tolist() == [1, 2]
     with pytest.raises(
         DataError, match="images of classes that the training images do not have: cow; the classes are cat, dog"
     ):
-        TarShards(folder, 6, class_names=["cat", "dog"])
+        TarImages(folder, 6, class_names=["cat", "dog"])
 
 
 def test_any_number_of_threads_may_ask_and_a_pickle_reads_on(tmp_path: Path) -> None:
-    images = TarShards(write_tars(tmp_path / "tars", write_two_classes(tmp_path / "photos", 8, 6), 5), 6, cache_bytes=0)
+    images = TarImages(write_tars(tmp_path / "tars", write_two_classes(tmp_path / "photos", 8, 6), 5), 6, cache_bytes=0)
     expected = samples(images)
     with ThreadPoolExecutor(8) as pool:
         assert all(found == expected for found in pool.map(lambda _: samples(images), range(16)))
@@ -159,7 +169,7 @@ def test_any_number_of_threads_may_ask_and_a_pickle_reads_on(tmp_path: Path) -> 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 on: there are threads
 def test_a_child_reads_on(tmp_path: Path) -> None:
-    images = TarShards(write_tars(tmp_path / "tars", write_two_classes(tmp_path / "photos", 8, 6), 5), 6, cache_bytes=0)
+    images = TarImages(write_tars(tmp_path / "tars", write_two_classes(tmp_path / "photos", 8, 6), 5), 6, cache_bytes=0)
     expected = samples(images)
 
     def check() -> None:
