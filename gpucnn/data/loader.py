@@ -251,8 +251,8 @@ class DataLoader:
     def _gathered_from(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray]:
         """The data set that batches are gathered from, and the numbers there of these samples; on a GPU no part of another."""
         dataset = self.dataset
-        while isinstance(dataset, Subset) and dataset.__class__ is Subset and dataset.device.kind != "cpu":
-            dataset, samples = dataset.parent, dataset.indices[samples]
+        while type(dataset) is Subset and dataset.device.kind != "cpu":
+            samples, dataset = dataset.indices[samples], dataset.parent
         return dataset, samples
 
     def _there(self, epoch: int, order: "_Order") -> "_There":

@@ -65,7 +65,7 @@ MUTANTS = [
         "samples_there if order.keys is samples and not streams else",
         "samples_there if not streams else",
     ),
-    Mutant("data/loader.py", "dataset.parent, dataset.indices[samples]", "dataset.parent, samples"),
+    Mutant("data/loader.py", "dataset.indices[samples], dataset.parent", "samples, dataset.parent"),
     Mutant("data/loader.py", "moves_of(self.augment, self.seed, size)", "moves_of(self.augment, 0, size)"),
     Mutant("data/loader.py", "self.augment is not None and there.moves is None", "self.augment is not None"),
     Mutant("data/loader.py", "type(dataset) is not ArrayDataset", "False"),
