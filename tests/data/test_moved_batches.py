@@ -263,3 +263,17 @@ def test_what_is_not_streamed(gpu: Backend) -> None:
     assert [near(one, small.to(gpu.device_name).device).streams for one in (small, large)] == [False, True]
     floats.labels = large.labels
     assert near(floats, small.to(gpu.device_name).device) is floats
+
+
+def test_shards_of_a_batch(gpu: Backend) -> None:
+    augment = Compose(RandomShift(2, "reflect"), RandomFlip())
+    whole, there, streamed = (
+        list(DataLoader(own, 5, shuffle=True, augment=augment).sharded(3, 0, 3, range(1, 3)))
+        for own in (digits(), digits().to(gpu.device_name), digits().streamed(gpu.device_name))
+    )
+    for wanted, *others in zip(whole, there, streamed, strict=True):
+        for pair in others:
+            for pieces, own in zip(pair, wanted, strict=True):
+                assert pieces.sizes == own.sizes
+                for shard, part in own.arrays.items():
+                    np.testing.assert_array_equal(host(pieces.arrays[shard]), part, strict=True)
