@@ -6,7 +6,7 @@ from typing import Any
 from gpucnn.autograd.operation import operation, record
 from gpucnn.autograd.tape import no_grad
 from gpucnn.autograd.tensor import Tensor
-from gpucnn.backend import Array, as_array, converted, to_device
+from gpucnn.backend import Array, as_array, chosen_precision, converted, to_device
 from gpucnn.errors import ArgumentError, GradientError, ShapeError
 from gpucnn.text import shape_text, value_text
 
@@ -92,6 +92,8 @@ def _apply(function: type[Function], *args: Any) -> Tensor:
             f"function for each"
         )
     output = result.array if isinstance(result, Tensor) else as_array(result)
+    if chosen_precision() == "bf16" and not (isinstance(result, Tensor) and result.is_bf16):
+        output = output.copy()  # which may be rounded, and the function keep what it gave
     positions = [position for position, one in enumerate(args) if isinstance(one, Tensor)]
     tensors = [args[position] for position in positions]
     shapes, kinds, count = [one.shape for one in tensors], [(one.dtype, one.device) for one in tensors], len(args)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd.calls import Arguments, Result, calls_noted, noted
+from gpucnn.autograd.rounding import kept
 from gpucnn.autograd.tape import BackwardFunction, Node, current_owner, grad_enabled
 from gpucnn.autograd.tensor import Operand, Tensor
 from gpucnn.autograd.torch_words import KEYWORDS
@@ -34,18 +35,24 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     return called
 
 
-def record(name: str, output: Array, inputs: Sequence[Tensor], backward: BackwardFunction) -> Tensor:
+def record(
+    name: str, output: Array, inputs: Sequence[Tensor], backward: BackwardFunction, is_bf16: bool | None = None
+) -> Tensor:
     """The tensor of an operation's `output`, on the tape if gradients are enabled and an input needs one.
 
     `backward` gets the gradient of `output` and returns one per input. It should hold no more arrays than it needs:
     they stay alive until the backward pass has used them. It must not write to the gradient it gets, which others may have, too.
+    `is_bf16` says whether the precision bf16 rounds the output and its gradient: True of products, False of losses, softmax and
+    sums, None if it does so with one of the inputs.
     """
     check_recorded(name, output)
+    output, is_bf16 = kept(output, inputs, is_bf16)
     result = Tensor(output)
+    result.is_bf16 = is_bf16
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True
         result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
-        result.watched = True
+        result.watched, result.node.is_bf16 = True, is_bf16
         for tensor in inputs:
             tensor.watched = True
     elif output.base is not None:  # it may look at an array that the tape has saved

@@ -18,6 +18,7 @@ from gpucnn.checks import Shape
 from gpucnn.errors import CaptureError, GradientError
 from gpucnn.kernels.compiler.recording import check_recorded
 from gpucnn.kernels.elementwise import add
+from gpucnn.kernels.rounding import round_to
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 """From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""
@@ -76,16 +77,17 @@ class Node:
     - `owner`: the layer that made it, as messages name it; empty if none did. `shape`: the output's.
     - `inputs`: where those tensors came from. `backward`: None as soon as a backward pass has used what it saved.
     - `hooks`: see `Tensor.register_hook`. `writes_before`: the number of the last write to an array before it.
+    - `is_bf16`: whether gradients that come to it are rounded to bfloat16, as the output was.
     """
 
-    __slots__ = ("backward", "hooks", "inputs", "name", "number", "owner", "shape", "writes_before")
+    __slots__ = ("backward", "hooks", "inputs", "is_bf16", "name", "number", "owner", "shape", "writes_before")
     backward: BackwardFunction | None
     hooks: Hooks | None
 
     def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()):
         self.name, self.inputs, self.backward, self.shape = name, inputs, backward, shape
         self.owner, self.number = current_owner.get(), next(_numbers)
-        self.hooks, self.writes_before = None, log.count
+        self.hooks, self.writes_before, self.is_bf16 = None, log.count, False
 
     @property
     def label(self) -> str:
@@ -105,6 +107,8 @@ def run_backward(
     uses = _uses(gradients) if leaves is None else None
     token = _current_backward.set(next(_backward))
     complete: dict[Any, Array | None] = {} if leaves is None else leaves
+    for node in gradients:
+        gradients[node] = _kept(node, gradients[node])
     queue = [(-node.number, node) for node in gradients]
     heapq.heapify(queue)
     while queue:
@@ -130,8 +134,10 @@ def run_backward(
         for source, input_gradient in zip(node.inputs, input_gradients, strict=True):
             if source is None or input_gradient is None:
                 continue
+            input_gradient = _kept(source, input_gradient)
             if source in gradients:
                 _add_up(gradients, source, input_gradient)
+                gradients[source] = _kept(source, gradients[source])
             else:
                 gradients[source] = input_gradient
                 heapq.heappush(queue, (-source.number, source))
@@ -223,6 +229,11 @@ def _add_up(gradients: dict[Any, Any], key: Any, gradient: Array) -> None:
         return
     with beside(gradient):
         gradients[key] = add(before, gradient)
+
+
+def _kept(node: Node, gradient: Array) -> Array:
+    """A gradient that comes to a node, as it is kept until the node's turn. Others may have it, too, so it is not rounded in place."""
+    return round_to("bf16", gradient) if node.is_bf16 else gradient
 
 
 def through(hooks: Hooks, gradient: Array) -> Array:

@@ -45,19 +45,21 @@ class Tensor:
     Raises DTypeError for data that are not numbers, or for `requires_grad` with a dtype that is not a float.
     """
 
-    __slots__ = ("__weakref__", "_data", "grad", "hooks", "node", "requires_grad", "watched")
+    __slots__ = ("__weakref__", "_data", "grad", "hooks", "is_bf16", "node", "requires_grad", "watched")
 
     grad: Array | None
     hooks: Hooks | None
     """What its gradient goes through, if it is a leaf."""
     watched: bool
     """Whether an operation on the tape has used it, so that who writes to its array is noted."""
+    is_bf16: bool
+    """Whether its values, and its gradient, are rounded to bfloat16, see `backend.precision`."""
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise DTypeError("expected an array, got a Tensor; use it as it is, or tensor.detach() without its history")
         self._data = as_array(data.unwatched() if isinstance(data, WatchedArray) else data)
-        self.grad, self.hooks, self.watched = None, None, False
+        self.grad, self.hooks, self.watched, self.is_bf16 = None, None, False, False
         self.node: Node | None = None
         self.requires_grad = as_flag(requires_grad, "Tensor: requires_grad")
         if requires_grad:
@@ -148,7 +150,9 @@ class Tensor:
     def origin(self) -> Node | None:
         """Where a gradient of this tensor goes: the operation that made it, its own `grad` if a leaf, or nowhere."""
         if self.node is None and self.requires_grad:
-            return Node(LEAF, (), self.add_gradient)
+            leaf = Node(LEAF, (), self.add_gradient)
+            leaf.is_bf16 = self.is_bf16
+            return leaf
         return self.node
 
     def add_gradient(self, gradient: Array) -> tuple[()]:
@@ -166,9 +170,11 @@ class Tensor:
         if here == there:
             return self
         moved = Tensor(to_device(self.array, there))
+        moved.is_bf16 = self.is_bf16
         if self.requires_grad and grad_enabled():
             moved.requires_grad = True
             moved.node = Node("to", [self.origin()], lambda gradient: (to_device(gradient, here),))
+            moved.node.is_bf16 = self.is_bf16
         return moved
 
     def numpy(self) -> np.ndarray:
@@ -203,6 +209,7 @@ class Tensor:
         """A tensor of the same array that knows nothing of its history."""
         detached = Tensor(self.array)
         detached.watched = True
+        detached.is_bf16 = self.is_bf16
         return detached
 
     def gradient_buffer(self) -> Array:

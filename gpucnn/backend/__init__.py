@@ -7,10 +7,6 @@ from gpucnn.backend.arrays import beside as beside
 from gpucnn.backend.arrays import converted as converted
 from gpucnn.backend.arrays import wide as wide
 from gpucnn.backend.arrays import xp_of as xp_of
-from gpucnn.backend.cublas import PRECISIONS as PRECISIONS
-from gpucnn.backend.cublas import as_precision as as_precision
-from gpucnn.backend.cublas import chosen_precision as chosen_precision
-from gpucnn.backend.cublas import precision as precision
 from gpucnn.backend.device import ChosenDevice as ChosenDevice
 from gpucnn.backend.device import Device as Device
 from gpucnn.backend.device import choose_device as choose_device
@@ -22,6 +18,11 @@ from gpucnn.backend.device import to_host as to_host
 from gpucnn.backend.feeds import current_feeds as current_feeds
 from gpucnn.backend.feeds import fed as fed
 from gpucnn.backend.feeds import recording as recording
+from gpucnn.backend.precision import PRECISIONS as PRECISIONS
+from gpucnn.backend.precision import as_precision as as_precision
+from gpucnn.backend.precision import check_precision as check_precision
+from gpucnn.backend.precision import chosen_precision as chosen_precision
+from gpucnn.backend.precision import precision as precision
 from gpucnn.backend.random import generator as generator
 from gpucnn.backend.random import random_stream as random_stream
 from gpucnn.backend.random import random_words as random_words

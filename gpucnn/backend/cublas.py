@@ -9,21 +9,18 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpucnn.backend.arrays import loaded
-from gpucnn.errors import ArgumentError, CaptureError, DeviceError
-from gpucnn.text import value_text
+from gpucnn.backend.precision import chosen_precision
+from gpucnn.errors import CaptureError, DeviceError
 
 WORKSPACE_BYTES = 32 << 20
 """What NVIDIA recommends for Hopper; older GPUs use less of it."""
-
-PRECISIONS = ("float32", "tf32")
 
 TYPES = {np.dtype(np.float16): 2, np.dtype(np.float32): 0, np.dtype(np.float64): 1}
 """The dtypes that are multiplied, by cuBLAS's numbers for them (`cudaDataType_t`)."""
@@ -80,7 +77,6 @@ class _Here(threading.local):
     """What a thread has: handles are not for two at a time."""
 
     def __init__(self) -> None:
-        self.precision = "float32"
         self.cupy: ModuleType | None = None
         self.handles: dict[int, Handle] = {}
 
@@ -115,7 +111,7 @@ class Handle:
         one, zero = _SCALARS[dtype]
         kind = TYPES[dtype]
         compute = _COMPUTES[kind]
-        if kind == TYPES[_FLOAT32] and _here.precision == "tf32":
+        if kind == TYPES[_FLOAT32] and chosen_precision() == "tf32":
             compute = _COMPUTE_TF32
         first, second, result, batch, m, n, k = product
         status = self._multiply(
@@ -148,37 +144,6 @@ class Handle:
 
 
 _here = _Here()
-
-
-def precision(name: str) -> AbstractContextManager[None]:
-    """`with precision(name)`: inside, this thread's products of float32 arrays on a GPU are "float32", as they are by default, or "tf32".
-
-    TF32 rounds what is multiplied to 10 bits of mantissa, and adds up in float32: faster by far on GPUs since Ampere, right
-    to about 3 decimals. Older GPUs, the CPU and arrays of other dtypes compute as always. Raises ArgumentError for
-    another name.
-    """
-    return _precise(as_precision(name))
-
-
-@contextmanager
-def _precise(name: str) -> Iterator[None]:
-    before, _here.precision = _here.precision, name
-    try:
-        yield
-    finally:
-        _here.precision = before
-
-
-def as_precision(name: str) -> str:
-    """`name`, if it is one of `PRECISIONS`. Raises ArgumentError else."""
-    if not isinstance(name, str) or name not in PRECISIONS:
-        raise ArgumentError(f'precision must be "float32" or "tf32", got {value_text(name)}')
-    return name
-
-
-def chosen_precision() -> str:
-    """The `precision` of this thread's products."""
-    return _here.precision
 
 
 def prepare() -> Handle:

@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> None:
     images = measured.images
     if measured.what:
         print(f"measured: {len(images):,} images, {measured.what}", flush=True)
-    found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)
+    with trained.in_its_precision():
+        found = evaluate(trained.model, data.DataLoader(images, 256), trained.class_names, options.worst)
     files = paths_of(images)
     if options.csv:
         write_text(options.csv, found.confusion.csv())

@@ -47,6 +47,12 @@ from gpucnn.training.find_lr import FIND, STEPS
 
 HELP = "Train a model; without arguments, LeNet-5 on the handwritten digits that come with gpucnn."
 
+ROUNDED = {
+    "tf32": "precision tf32: what is multiplied is rounded to 10 bits of mantissa",
+    "bf16": "precision bf16: what is multiplied, and what is made of it up to the loss, is rounded to 7 bits of mantissa",
+}
+"""What a precision other than float32 is told as."""
+
 WIDTH = 80
 """Columns of what is said before a training."""
 
@@ -294,12 +300,8 @@ def _called(parts: Sequence[Part | None]) -> list[str]:
 
 
 def _precision(ready: PreparedRun) -> list[str]:
-    """What products are made in, if that was chosen."""
-    if ready.config.precision == "float32":
-        return []
-    if ready.config.device == "cpu":
-        return [f"precision {ready.config.precision} is for GPUs: the CPU computes in float32"]
-    return [f"precision {ready.config.precision}: what is multiplied is rounded to 10 bits"]
+    """What is rounded, if that was chosen."""
+    return [] if ready.config.precision == "float32" else [ROUNDED[ready.config.precision]]
 
 
 def _doubles(ready: PreparedRun) -> list[str]:

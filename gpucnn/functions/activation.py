@@ -145,7 +145,7 @@ def log_softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     def backward(gradient: Array) -> tuple[Array]:
         return (gradient - xp.exp(output) * gradient.sum(axis=axes, keepdims=True),)
 
-    return record("log_softmax", output, (x,), backward)
+    return record("log_softmax", output, (x,), backward, is_bf16=False)
 
 
 @operation
@@ -158,7 +158,7 @@ def softmax(x: Operand, axis: int | Sequence[int] | None = 1) -> Tensor:
     def backward(gradient: Array) -> tuple[Array]:
         return (output * (gradient - (gradient * output).sum(axis=axes, keepdims=True)),)
 
-    return record("softmax", output, (x,), backward)
+    return record("softmax", output, (x,), backward, is_bf16=False)
 
 
 def as_finite(value: float, name: str, above: float = -math.inf) -> float:

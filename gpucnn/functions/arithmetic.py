@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, as_tensor, check_float, operation, record
+from gpucnn.autograd.rounding import product_gradient, product_operand
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, check_activation, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -266,6 +267,7 @@ def matmul(a: Operand, b: Operand) -> Tensor:
             f"matmul: expected (..., M, K) @ (..., K, N), got {shape_text(x.shape)} @ {shape_text(y.shape)}; "
             f"transpose or reshape one of them"
         )
+    x, y = product_operand(a), product_operand(b)
     rows, columns = (x if x.ndim > 1 else x[None]), (y if y.ndim > 1 else y[:, None])
     check_broadcast("matmul", rows.shape[:-2], columns.shape[:-2])
     product = gemm.matmul(rows, columns)
@@ -273,9 +275,9 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     shape = full_shape[:-2] + (full_shape[-2:-1] if x.ndim > 1 else ()) + (full_shape[-1:] if y.ndim > 1 else ())
 
     def backward(gradient: Array) -> tuple[Array, Array]:
-        gradient = gradient.reshape(full_shape)
+        gradient = product_gradient(gradient).reshape(full_shape)
         a_gradient = sum_to(gemm.matmul(gradient, columns.swapaxes(-1, -2)), rows.shape)
         b_gradient = sum_to(gemm.matmul(rows.swapaxes(-1, -2), gradient), columns.shape)
         return a_gradient.reshape(x.shape), b_gradient.reshape(y.shape)
 
-    return record("matmul", product.reshape(shape), (a, b), backward)
+    return record("matmul", product.reshape(shape), (a, b), backward, is_bf16=True)

@@ -41,7 +41,7 @@ def binary_cross_entropy_with_logits(
         logits_gradient = each * ((1 - y) * answer.yes - positive * y * answer.no)
         return logits_gradient, each * (positive * answer.yes_loss - answer.no_loss) if targets_learn else None
 
-    return record(owner, reduced, (logits, targets), backward)
+    return record(owner, reduced, (logits, targets), backward, is_bf16=False)
 
 
 @operation
@@ -83,7 +83,7 @@ def focal_loss(
         by_target = focus * (answer.yes_loss - answer.no_loss) + focus_by_miss * (answer.no - answer.yes)
         return each * weights * by_logit, each * (weights * by_target + weights_by_target * focus * entropy)
 
-    return record(owner, reduced, (inputs, targets), backward)
+    return record(owner, reduced, (inputs, targets), backward, is_bf16=False)
 
 
 class _Answer(NamedTuple):

@@ -1,6 +1,7 @@
 """Two-dimensional convolution, which is cross-correlation, as in the chapter, and its transpose."""
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
+from gpucnn.autograd.rounding import product_gradient, product_operand
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, check_activation
@@ -41,7 +42,7 @@ def conv2d(
     shape = conv2d_shape("conv2d", image_shape, weight_shape, window, groups)
     _check_bias("conv2d", inputs, weight_shape[0], "filter")
     task = kernel.Convolution(image_shape, weight_shape, shape, window, groups, check_activation("conv2d", activation))
-    images, filters = inputs[0].array, inputs[1].array
+    images, filters = product_operand(inputs[0]), product_operand(inputs[1])
     output = kernel.conv2d(task, images, filters, None if bias is None else inputs[2].array)
     needs_images = inputs[0].requires_grad
     learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
@@ -50,10 +51,10 @@ def conv2d(
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         images_gradient = empty_beside(gradient, image_shape) if needs_images else None
         found = kernel.Gradients(images_gradient, *_buffers(learning))
-        kernel.conv2d_gradients(task, gradient, kept_images, filters, kept_output, found)
+        _fill(task, gradient, kept_images, filters, kept_output, found)
         return found[: 1 + len(learning)]  # two without a bias
 
-    return record("conv2d", output, inputs, backward)
+    return record("conv2d", output, inputs, backward, is_bf16=True)
 
 
 @operation
@@ -85,7 +86,7 @@ def conv_transpose2d(
     _check_bias("conv_transpose2d", inputs, shape[1], "output channel")
     window, reached = _turned_round(window, shape, as_pair(output_padding, "output_padding", 0))
     task = kernel.Convolution(reached, weight_shape, image_shape, window, groups)
-    images, filters = inputs[0].array, inputs[1].array
+    images, filters = product_operand(inputs[0]), product_operand(inputs[1])
     output = empty_beside(images, reached)
     kernel.conv2d_gradients(task, images, None, filters, None, kernel.Gradients(output))
     if reached != shape:
@@ -97,7 +98,7 @@ def conv_transpose2d(
     learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
-        inner = gradient[:, :, : reached[2], : reached[3]]
+        inner = product_gradient(gradient)[:, :, : reached[2], : reached[3]]
         images_gradient = kernel.conv2d(task, inner, filters, None) if needs_images else None
         own = _buffers(learning)
         kernel.conv2d_gradients(task, images, inner, filters, None, kernel.Gradients(weight=own[0]))
@@ -106,7 +107,19 @@ def conv_transpose2d(
             channel_sums(planes, out=own[1])
         return (images_gradient, *own)
 
-    return record("conv_transpose2d", output, inputs, backward)
+    return record("conv_transpose2d", output, inputs, backward, is_bf16=True)
+
+
+def _fill(
+    task: kernel.Convolution, gradient: Array, images: Array | None, filters: Array, output: Array | None,
+    found: kernel.Gradients,
+) -> None:  # fmt: skip
+    """`conv2d_gradients` in the precision: products of a rounded gradient, and the bias's sum of the gradient itself."""
+    rounded = product_gradient(gradient)
+    if rounded is not gradient and found.bias is not None:
+        kernel.conv2d_gradients(task, gradient, None, filters, output, kernel.Gradients(bias=found.bias))
+        found = found._replace(bias=None)
+    kernel.conv2d_gradients(task, rounded, images, filters, output, found)
 
 
 def _operands(owner: str, weight_axes: str, x: Operand, weight: Operand, bias: Operand | None) -> list[Tensor]:

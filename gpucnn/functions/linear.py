@@ -3,6 +3,7 @@
 import math
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
+from gpucnn.autograd.rounding import product_gradient, product_operand
 from gpucnn.backend import Array
 from gpucnn.checks import check_activation
 from gpucnn.errors import ShapeError
@@ -29,11 +30,12 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
         raise ShapeError(f"linear: expected bias ({weight.shape[0]},), one per output, got {shape_text(offsets.shape)}")
     relu = check_activation("linear", activation)
     rows = math.prod(shape[:-1])
-    images = x.array if x.ndim == 2 else x.array.reshape(rows, weight.shape[1])
-    output = kernel.linear(images, weight.array, offsets, relu)
+    images, filters = product_operand(x), product_operand(weight)
+    images = images if x.ndim == 2 else images.reshape(rows, weight.shape[1])
+    output = kernel.linear(images, filters, offsets, relu)
     relu_output = output if relu else None
     vectors = images if weight.requires_grad else None
-    matrix = weight.array if x.requires_grad else None
+    matrix = filters if x.requires_grad else None
     learned_bias = inputs[2] if bias is not None and inputs[2].requires_grad else None
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
@@ -42,7 +44,12 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
             for tensor in (None if vectors is None else weight, learned_bias)
         )
         gradient = gradient.reshape(rows, shape[-1])
-        x_gradient = kernel.linear_gradients(gradient, vectors, matrix, relu_output, *own)
+        rounded = product_gradient(gradient)
+        products = own
+        if rounded is not gradient and own[1] is not None:  # which has a sum, and no product
+            kernel.bias_gradient(gradient, relu_output, own[1])
+            products = (own[0], None)
+        x_gradient = kernel.linear_gradients(rounded, vectors, matrix, relu_output, *products)
         return (None if x_gradient is None else x_gradient.reshape(input_shape), *own)[: len(inputs)]
 
-    return record("linear", output.reshape(shape), inputs, backward)
+    return record("linear", output.reshape(shape), inputs, backward, is_bf16=True)

@@ -65,7 +65,7 @@ def cross_entropy(
     def backward(gradient: Array) -> tuple[Array]:
         return (kernel.cross_entropy_gradient(gradient, targets, saved),)
 
-    return record(owner, loss, (rows,), backward)
+    return record(owner, loss, (rows,), backward, is_bf16=False)
 
 
 @operation
@@ -132,7 +132,7 @@ def kl_div(input: Operand, target: Operand, reduction: str = "mean", log_target:
         with np.errstate(divide="ignore"):  # at 0 the gradient is minus infinity
             return -each * probabilities, each * (xp.log(probabilities) - input_data + 1)
 
-    return record(owner, reduced, (input, target), backward)
+    return record(owner, reduced, (input, target), backward, is_bf16=False)
 
 
 def _soft_cross_entropy(
@@ -168,7 +168,7 @@ def _expected_loss(
         each = -spread(gradient)[:, None]
         return each * targets, each * values if shares_learn else None
 
-    loss = record(owner, reduced, (log_probabilities, shares), backward)
+    loss = record(owner, reduced, (log_probabilities, shares), backward, is_bf16=False)
     return loss if reduction != "none" else reshape(loss, shape)
 
 

@@ -85,4 +85,4 @@ def _difference_loss(
         error_gradient = spread(gradient) * derivative(error)
         return error_gradient, -error_gradient if target_learns else None
 
-    return record(owner, reduced, (input, target), backward)
+    return record(owner, reduced, (input, target), backward, is_bf16=False)

@@ -28,7 +28,7 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     def backward(gradient: Array) -> tuple[Array]:
         return (xp_of(gradient).broadcast_to(keep_axes(gradient, shape, axes), shape),)
 
-    return record("sum", x.array.sum(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward)
+    return record("sum", x.array.sum(axis=axes, keepdims=keepdims, dtype=x.dtype), (x,), backward, is_bf16=False)
 
 
 @operation
@@ -45,7 +45,7 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
         output = x.array.mean(axis=axes, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype, copy=False)
     else:  # NumPy would warn
         output = x.array.sum(axis=axes, keepdims=keepdims) + x.dtype.type(np.nan)
-    return record("mean", output, (x,), backward)
+    return record("mean", output, (x,), backward, is_bf16=False)
 
 
 @operation
@@ -74,7 +74,7 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, correction: float =
             (keep_axes(gradient, shape, axes) * (2 / divisor) * (values - mean)).astype(gradient.dtype, copy=False),
         )
 
-    return record("var", variance.astype(x.dtype, copy=False), (x,), backward)
+    return record("var", variance.astype(x.dtype, copy=False), (x,), backward, is_bf16=False)
 
 
 @operation

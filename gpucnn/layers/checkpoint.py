@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from gpucnn.autograd import Tensor, enable_grad, grad_enabled, gradients_of, no_grad, record
-from gpucnn.backend import Array
+from gpucnn.backend import Array, chosen_precision, precision
 from gpucnn.errors import ArgumentError
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.layer import Layer
@@ -44,15 +44,18 @@ class Checkpoint(Layer):
             output = self.block(*inputs)
         object.__setattr__(self, "_looked_at_state", True)
         needed, parameters = [x.requires_grad for x in inputs], list(self.block.parameters())
+        rounded, name = [x.is_bf16 for x in inputs], chosen_precision()
         # All that the second pass needs as it was: the tape sees to that.
         arrays = [x.array for x in (*inputs, *parameters)]
 
         def backward(gradient: Array) -> tuple[Array | None, ...]:
             leaves = [Tensor(array, need) for array, need in zip(arrays, needed, strict=False)]
+            for leaf, is_bf16 in zip(leaves, rounded, strict=True):
+                leaf.is_bf16 = is_bf16
             now = ForwardState(self.block)
             try:
                 before.restore()
-                with enable_grad():
+                with enable_grad(), precision(name):
                     again = self.block(*leaves)
                 learning = [one for one in (*leaves, *parameters) if one.requires_grad] if again.requires_grad else []
                 found = (
@@ -62,4 +65,4 @@ class Checkpoint(Layer):
                 now.restore()
             return tuple(found.get(one) for one in (*leaves, *parameters))
 
-        return record("checkpoint", output.array, (*inputs, *parameters), backward)
+        return record("checkpoint", output.array, (*inputs, *parameters), backward, is_bf16=output.is_bf16)

@@ -34,7 +34,8 @@ class RunInHand:
         """The run in `folder`, measured as `gpucnn evaluate` does it."""
         trained = folder.load(choose_device(device).device, weights)
         measured, place = measured_images(folder, trained, data_dir, "test")
-        found = evaluate(trained.model, data.DataLoader(measured.images, BATCH), trained.class_names)
+        with trained.in_its_precision():
+            found = evaluate(trained.model, data.DataLoader(measured.images, BATCH), trained.class_names)
         (entry,) = list_runs(folder.path)
         return cls(folder, trained, entry, measured, place, found)
 

@@ -235,8 +235,9 @@ class RunConfig:
     device: str = _setting("auto", Text(), "the run", "NAME", "auto (default), cpu, cuda, cuda:1, ...")
     precision: str = _setting(
         "float32", Name(lambda: list(backend.PRECISIONS)), "the run", "NAME",
-        "of what a GPU multiplies: float32, or tf32, which rounds it to 10 bits and is faster by far on GPUs since "
-        "Ampere; the CPU computes in float32 (default: float32)",
+        "float32; tf32, which rounds what is multiplied to 10 bits of mantissa, and is faster by far on GPUs since Ampere; or bf16, "
+        "which rounds it, and what is made of it, to bfloat16, on the CPU alone as yet, to try it; neither makes a CPU faster (default: "
+        "float32)",
     )  # fmt: skip
     graph: bool | None = _setting(
         None, OrNone(Truth(), "auto"), "the run", "",

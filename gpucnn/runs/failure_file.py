@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.backend import choose_device, to_device, to_host
+from gpucnn.backend import check_precision, choose_device, precision, to_device, to_host
 from gpucnn.checks import as_path, is_int
 from gpucnn.diagnosis.checked_step import CheckedStep, run_checked
-from gpucnn.errors import ConfigError, GpucnnError, RunError
+from gpucnn.errors import ConfigError, DeviceError, GpucnnError, RunError
 from gpucnn.files.checkpoint_file import load_checkpoint
 from gpucnn.functions.dropout import part_of_batch
 from gpucnn.runs.config import RunConfig
@@ -90,15 +90,16 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     chosen = choose_device(device)
     try:
         config = RunConfig.from_run(checkpoint.config, str(path))
+        check_precision(config.precision, chosen.device.kind)
         model = build(checkpoint.config["create"], path.parent, config.seed).to(chosen.device)
         freeze(model, config)
         weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
         model.load_state_dict(weights, finite=False)  # what failed is looked at as it was
         restore_layers(model, values["layers"])
         there = (to_device(images, chosen.device), to_device(labels, chosen.device))
-        with part_of_batch(first, len(images)):
+        with part_of_batch(first, len(images)), precision(config.precision):
             checked = run_checked(model, *there, config.label_smoothing or 0.0)
-    except ConfigError as error:
+    except (ConfigError, DeviceError) as error:
         raise RunError(str(error)) from None
     except (GpucnnError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise RunError(f"{path}: does not fit its own description ({error})") from None

@@ -61,7 +61,7 @@ def prepare(
     Of a folder of images all are decoded first; `told` is called meanwhile, see `data.inspect`. Processes of a `group` that
     call this alike have the first of them look, and share the search for a learning rate.
 
-    Raises DeviceError if the device does not work, DataError if files are missing or damaged, ArgumentError for a model that
+    Raises DeviceError if the device does not work, or not in the precision, DataError if files are missing or damaged, ArgumentError for a model that
     does not take the images, StateError for weights that it does not take, ConfigError for a share of validation images
     where there is a part of them, and for more frozen stages than there are, and TrainingError for a learning rate that is to
     be found, where there is none.
@@ -151,6 +151,7 @@ def _resolved(config: RunConfig, photos: Photos | None) -> RunConfig:
     elif config.image_size is None:
         image_size = image_size_of(model) or image_size or native
     device = backend.choose_device(config.device).device
+    backend.check_precision(config.precision, device.kind)
     return dataclasses.replace(resolved, device=str(device), image_size=image_size)
 
 

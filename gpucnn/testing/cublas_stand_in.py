@@ -12,7 +12,7 @@ import numpy as np
 
 from gpucnn.backend.blas import one_blas_thread
 from gpucnn.errors import KernelError
-from gpucnn.testing.cupy_memory import living
+from gpucnn.testing.cupy_memory import block_at
 
 _SUCCESS, _NOT_INITIALIZED, _INVALID_VALUE, _NOT_SUPPORTED = 0, 1, 7, 15
 _NONE, _TRANSPOSED = 0, 1
@@ -175,7 +175,7 @@ class CublasStandIn:
 
     def _check_memory(self, name: str, start: int, end: int) -> None:
         """That a stretch of memory lies in one living allocation of the current device."""
-        found = next((block for block in list(living.values()) if block.start <= start < block.end), None)
+        found = block_at(start)
         if found is None:
             raise KernelError(f"cuBLAS: {name} is not in memory of a device: it was given back, or is the host's")
         here = self._cupy._current.index

@@ -176,6 +176,12 @@ living: "weakref.WeakValueDictionary[int, Allocation | Memory]" = weakref.WeakVa
 """All of them that are there: from `start` to `end`, addresses of the host, on `device`."""
 
 
+def block_at(address: int) -> "Allocation | Memory | None":
+    """What is living at an address. Other threads may take and give back memory meanwhile: `values()` would stumble over that."""
+    blocks = (reference() for reference in living.valuerefs())
+    return next((block for block in blocks if block is not None and block.start <= address < block.end), None)
+
+
 def _reach(array: np.ndarray) -> tuple[int, int]:
     """The addresses of an array's memory, from its first byte to behind its last."""
     start: int = array.__array_interface__["data"][0]

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gpucnn.errors import KernelError
-from gpucnn.testing.cupy_memory import living
+from gpucnn.testing.cupy_memory import block_at
 
 NCCL_UINT8 = 1
 PATIENCE = 60
@@ -124,7 +124,7 @@ class NcclCommunicator:
         self._group.calls.append(_Call(self, sends, address, count, peer))
 
     def _check_memory(self, address: int, count: int) -> None:
-        block = next((one for one in list(living.values()) if one.start <= address < one.end), None)
+        block = block_at(address)
         if block is None or address + count > block.end:
             raise KernelError(f"NCCL: {count} bytes from {address:#x} are not in one array of a device")
         if block.device != self._device:

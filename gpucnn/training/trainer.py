@@ -50,7 +50,7 @@ class Trainer:
     - `accumulate`: how many batches make one step of the optimizer, with the mean gradient of all their images: that of one
       large batch, but for batch norms, which see the small ones. The last batches of an epoch make a step, however few.
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
-    - `precision`: of products on a GPU, "float32" or "tf32", see `backend.precision`; None for what holds around the call.
+    - `precision`: "float32", "tf32" or "bf16", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
     - `sharding`: None, or how each batch is cut into shards, and which processes share them, e.g. `Sharding(4, mpi.world())`.
       All processes make this trainer alike, with the same data, and all call the same of it. See `Sharding`.
@@ -64,7 +64,8 @@ class Trainer:
     `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (what is slower than it could be, and why).
 
     Raises ArgumentError for what is no model, no loader or no Sharding, for a callback with an unknown hook, for numbers out of
-    range, for two ways to clip at once, and for a `val_loader` beside a `test_loader`.
+    range, for two ways to clip at once, and for a `val_loader` beside a `test_loader`. DeviceError for a
+    precision that the model's device does not have.
     """
 
     def __init__(
@@ -123,6 +124,8 @@ class Trainer:
         self.clip_norm = None if clip_norm is None else as_number(clip_norm, "clip_norm")
         self.clip_value = None if clip_value is None else as_number(clip_value, "clip_value")
         self.precision = None if precision is None else backend.as_precision(precision)
+        if precision is not None:
+            backend.check_precision(precision, self.device.kind)
         if clip_norm is not None and clip_value is not None:
             raise ArgumentError(f"clip_norm={clip_norm!r} and clip_value={clip_value!r} are both set; choose one")
         self.epochs, self.epoch, self.batch, self.step = 0, 0, 0, 0
@@ -326,7 +329,8 @@ class Trainer:
         )
         place = f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch + 1})"
         loss = math.nan if self.loss is None else self.loss.item()
-        self.failed_step = self.training_step.failure(place, loss, images, labels, indices)
+        with self._precisely():
+            self.failed_step = self.training_step.failure(place, loss, images, labels, indices)
         self.optimizer.zero_grad()
         return TrainingError(self.failed_step.diagnosis)
 
@@ -336,7 +340,7 @@ class Trainer:
         return self.device.kind != "cpu" and self.sharding.shards == 1
 
     def _precisely(self) -> AbstractContextManager[None]:
-        """Inside, products are of the trainer's `precision`."""
+        """Inside, the model computes in the trainer's `precision`."""
         return nullcontext() if self.precision is None else backend.precision(self.precision)
 
     def __repr__(self) -> str:

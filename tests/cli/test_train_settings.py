@@ -70,7 +70,7 @@ def test_python_options_and_file_train_the_same_model(in_tmp_path: Path, capsys:
         "  0.02, step_decay:1,factor=0.5; label smoothing 0.2; augmentation shift:1",
         "  cutout:3 mixup:0.4",
         "run folder: options",
-        "precision tf32 is for GPUs: the CPU computes in float32",
+        "precision tf32: what is multiplied is rounded to 10 bits of mantissa",
     ]
     assert main(["train", "--config", "run.toml", "--out", "file", "--quiet"]) == 0
     ready = prepare(CONFIG)

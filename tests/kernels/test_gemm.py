@@ -534,9 +534,9 @@ def test_tf32_of_special_values() -> None:
     assert np.isnan(as_tf32(with_all_bits)).all()
 
 
-def test_precision_is_one_of_two_and_of_a_thread() -> None:
-    for wrong in ("TF32", "bf16", "", None, 32, np.zeros(2), ["tf32"]):
-        with pytest.raises(ArgumentError, match='^precision must be "float32" or "tf32", got '):
+def test_precision_is_one_of_three_and_of_a_thread() -> None:
+    for wrong in ("TF32", "BF16", "", None, 32, np.zeros(2), ["tf32"]):
+        with pytest.raises(ArgumentError, match='^precision must be "float32", "tf32" or "bf16", got '):
             backend.precision(wrong)  # type: ignore[arg-type]
     with backend.precision("tf32"):
         assert backend.chosen_precision() == "tf32"

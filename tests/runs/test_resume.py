@@ -53,7 +53,7 @@ FACTORS: dict[str, list[dict[str, Any]]] = {
         {},
         {"accumulate": 4, "average": 0.9, "early_stopping": 9},
         {"clip_norm": 0.5, "label_smoothing": 0.1, "precision": "tf32"},
-        {"clip_value": 0.01, "average": 0.5, "weight_decay": 0.01, "decay_vectors": False, "logs": ("csv",)},
+        {"clip_value": 0.01, "average": 0.5, "weight_decay": 0.01, "decay_vectors": False, "logs": ("csv",), "precision": "bf16"},
     ],
 }  # fmt: skip
 

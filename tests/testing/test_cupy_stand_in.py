@@ -21,6 +21,7 @@ from gpucnn.kernels.gemm import matmul
 from gpucnn.testing import cupy_names as names
 from gpucnn.testing import cupy_results
 from gpucnn.testing.cupy_array import DeviceArray
+from gpucnn.testing.cupy_memory import block_at
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator
 from gpucnn.testing.operation_log import Operation, OperationLog
@@ -883,3 +884,24 @@ def test_training_on_it_is_training_on_the_cpu() -> None:
     for path, array in host_state.items():
         np.testing.assert_allclose(state[path], array, rtol=1e-3, atol=1e-5)
     assert {operation.kind for operation in operations} >= {"launch", "product", "upload", "download"}
+
+
+def test_memory_is_found_while_other_threads_take_and_give_back_some() -> None:
+    cupy = CupyStandIn(FakeEmulator())  # type: ignore[arg-type]
+    kept, done = cupy.zeros(3, np.float32), threading.Event()
+
+    def take_and_give_back() -> None:
+        while not done.is_set():
+            cupy.empty(2)
+
+    threads = [threading.Thread(target=take_and_give_back) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        found = [block_at(kept.data.ptr + 4) for _ in range(300)]
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert {block.end - block.start for block in found if block is not None} == {12}
+    assert None not in found

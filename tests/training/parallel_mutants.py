@@ -61,7 +61,7 @@ MUTANTS = [
         ("skip = 0 if rest else first * each", "skip = first * each"),
     ),
     Mutant("training/finite_guard.py", "with part_of_batch(first, len(images)):", "with part_of_batch(0, len(images)):"),
-    Mutant("runs/failure_file.py", "with part_of_batch(first, len(images)):", "with part_of_batch(0, len(images)):"),
+    Mutant("runs/failure_file.py", "with part_of_batch(first, len(images)),", "with part_of_batch(0, len(images)),"),
     # What processes tell each other, and a batch size that fits.
     Mutant("training/sharding.py", "self.agree(signal.SIGTERM in signals, signal.SIGINT in signals)", "pass"),
     Mutant("training/training_step.py", "trainer.device, trainer.sharding.shards)", "trainer.device)"),

@@ -32,6 +32,8 @@ FEATURES: dict[str, dict[str, Any]] = {
     "mixup": {"mix": True},
     "average": {"average": True},
     "no validation": {"test": False},
+    "bf16": {"precision": "bf16"},
+    "tf32": {"precision": "tf32"},
 }
 ALL = {
     **FEATURES["dropout"],
@@ -52,6 +54,8 @@ PAIRS = [
     ("sgd without momentum", "steps", "no validation"),
     ("sgd", "plateau", "clip value"),
     ("adam", "one cycle", "all"),
+    ("sgd", "one cycle", "bf16"),
+    ("adam", "steps", "tf32"),
 ]
 """Each optimizer, schedule and feature once at least, dropout and mixup among all; `nox -s fuzz` tries all with all others."""
 
@@ -131,7 +135,9 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         yield backend.device_name
 
 
-def with_feature(name: str) -> dict[str, Any]:
+def with_feature(name: str, device: str) -> dict[str, Any]:
+    if name == "bf16" and device != "cpu":
+        pytest.skip("a GPU has no bf16 yet")
     return ALL if name == "all" else FEATURES[name]
 
 
@@ -144,7 +150,7 @@ def test_every_savepoint_has_the_same_bytes(device: str, optimizer: str, schedul
         epochs=4 if feature == "accumulate" else EPOCHS,  # each part of a step comes once or twice an epoch
         optimizer=OPTIMIZERS[optimizer],
         schedule=SCHEDULES[schedule],
-        **with_feature(feature),
+        **with_feature(feature, device),
     )
 
 

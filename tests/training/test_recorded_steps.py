@@ -409,6 +409,7 @@ TOLD_8 = (
 TOLD_7 = "steps with a batch of 7 are computed as they are: beside those that are recorded cuda:0 has too little memory for them"
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize(
     ("memory", "recorded", "told"),
     [

@@ -131,6 +131,7 @@ CASES: dict[str, dict[str, Any]] = {
     "three shards, not recorded": {"shards": 3, "graph": False},
     "float64": {"model": of_float64},
     "tf32": {"precision": "tf32"},
+    "bf16, recorded": {"precision": "bf16", "model": plain_conv, "shards": 3},
 }
 
 

@@ -302,7 +302,7 @@ def test_evaluations_are_of_the_averaged_weights() -> None:
     assert row["test_loss"] == evaluate(model, trainer.test_loader).loss
 
 
-@pytest.mark.parametrize("precision", [None, "float32", "tf32"])
+@pytest.mark.parametrize("precision", [None, "float32", "tf32", "bf16"])
 def test_precision_holds_in_steps_and_evaluations(precision: str | None) -> None:
     seen: list[tuple[bool, str]] = []
 
@@ -344,7 +344,7 @@ def test_labels_may_be_probabilities() -> None:
     ("options", "message"),
     [
         ({"accumulate": 0}, "accumulate must be an int >= 1, got 0"),
-        ({"precision": "bf16"}, 'precision must be "float32" or "tf32", got \'bf16\''),
+        ({"precision": "fp16"}, 'precision must be "float32", "tf32" or "bf16", got \'fp16\''),
         ({"clip_norm": -1.0}, "clip_norm must be a number >= 0, got -1.0"),
         ({"clip_value": "much"}, "clip_value must be a number >= 0, got 'much'"),
         ({"clip_norm": 1.0, "clip_value": 2.0}, r"clip_norm=1.0 and clip_value=2.0 are both set; choose one"),

@@ -122,6 +122,19 @@ class Vector:
         """Doubles as the nearest floats."""
         return Vector(self.instructions, self.instructions.fptrunc(self.value, ir.VectorType(FLOAT, self.width)))
 
+    def as_bits(self) -> "Vector":
+        """The bits of floats, as 32-bit integers."""
+        return Vector(self.instructions, self.instructions.bitcast(self.value, ir.VectorType(INT32, self.width)))
+
+    def as_float(self) -> "Vector":
+        """The floats of these bits."""
+        return Vector(self.instructions, self.instructions.bitcast(self.value, ir.VectorType(FLOAT, self.width)))
+
+    def shifted_right(self, places: int) -> "Vector":
+        """Integers without their last bits, zeros before the others."""
+        by = ir.Constant(self.value.type, [places] * self.width)
+        return Vector(self.instructions, self.instructions.lshr(self.value, by))
+
     def select(self, yes: "Vector", no: "Vector") -> "Vector":
         """Of a vector of bits: `yes` where they are set, `no` elsewhere."""
         return Vector(self.instructions, self.instructions.select(self.value, yes.value, no.value))

@@ -32,6 +32,8 @@ PAST_RELU = {
 }
 """Each gives the output's gradient past ReLU, and the gradient of the bias if it has still to be made."""
 
+BIAS_GRADIENT = {Way.COMPILED: compiled.bias_gradient, Way.PLAIN: plain.bias_gradient}
+
 SUITS = {Way.COMPILED: compiled.suits}
 SUITS_PAST_RELU = {Way.CUDA: cuda.suits_past_relu}
 FUSES_RELU = {Way.COMPILED}
@@ -72,6 +74,12 @@ def linear_gradients(
     elif bias_gradient is not None:
         channel_sums(xp_of(gradient).ascontiguousarray(gradient)[..., None], out=bias_gradient)
     return vectors_gradient
+
+
+def bias_gradient(gradient: Array, relu_output: Array | None, bias_gradient: Array) -> None:
+    """Fill the gradient of the bias alone, from that of the output, for a precision that rounds the gradient for the others."""
+    way = choose(BIAS_GRADIENT, gradient, relu_output, task=(gradient, relu_output), suits=SUITS)
+    BIAS_GRADIENT[way](gradient, relu_output, bias_gradient)
 
 
 __all__ = _public_names(globals())

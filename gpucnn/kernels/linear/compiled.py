@@ -16,6 +16,7 @@ from gpucnn.backend.threads import Parts, cut
 from gpucnn.kernels.compiler import processor
 from gpucnn.kernels.compiler.loop import EACH, FREE, Argument, Loop, cached, run
 from gpucnn.kernels.compiler.processor import Processor
+from gpucnn.kernels.elementwise import compiled as elementwise_loops
 
 if TYPE_CHECKING:
     from gpucnn.kernels.compiler.builder import Builder, Pointer, Size, Vector
@@ -70,6 +71,12 @@ def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bia
         arrays.append(bias_gradient)
     loop = weight_gradient_loop(inputs, outputs, bias_gradient is not None, processor.processor())
     run(loop, outputs, arrays, _row_parts(outputs, vectors.size))
+
+
+def bias_gradient(gradient: Array, relu_output: Array | None, bias_gradient: Array) -> None:
+    """The sums of the gradient over images."""
+    passed = gradient if relu_output is None else elementwise_loops.relu_gradient(gradient, relu_output)
+    elementwise_loops.add_rows(np.ascontiguousarray(passed), bias_gradient)
 
 
 def _row_parts(rows: int, work: int) -> Parts:

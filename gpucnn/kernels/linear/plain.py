@@ -23,6 +23,12 @@ def past_relu(gradient: Array, relu_output: Array, bias_gradient: Array | None) 
     return relu_gradient(gradient, relu_output), bias_gradient
 
 
+def bias_gradient(gradient: Array, relu_output: Array | None, bias_gradient: Array) -> None:
+    """The sums of the gradient over images."""
+    passed = gradient if relu_output is None else relu_gradient(gradient, relu_output)
+    passed.sum(axis=0, out=bias_gradient)
+
+
 def weight_gradient(gradient: Array, vectors: Array, weight_gradient: Array, bias_gradient: Array | None) -> None:
     """gradient^T @ vectors: (O, I), and the sums of the gradient over images."""
     matmul(gradient.T, vectors, out=weight_gradient)

@@ -84,7 +84,7 @@ def prod(x: Operand, axes: Axes) -> Tensor:
         others = (before * after).reshape([shape[axis] for axis in order]).transpose(inverse)
         return (keep_axes(gradient, shape, axes) * others,)
 
-    return record("prod", values.prod(axis=axes, keepdims=True, dtype=x.dtype), (x,), backward)
+    return record("prod", values.prod(axis=axes, keepdims=True, dtype=x.dtype), (x,), backward, is_bf16=False)
 
 
 def _reducing(reduction: Reduction, float_inside: bool = False) -> Function:
@@ -138,7 +138,9 @@ def running(x: Operand, axis: int, exclusive: bool, reverse: bool) -> Tensor:
             sums = sums - ordered
         return xp.flip(sums, axis) if reverse else sums
 
-    return record("running", summed(x.array, reverse), (x,), lambda gradient: (summed(gradient, not reverse),))
+    return record(
+        "running", summed(x.array, reverse), (x,), lambda gradient: (summed(gradient, not reverse),), is_bf16=False
+    )
 
 
 def cumsum(node: OnnxNode, inputs: Inputs) -> Value:

@@ -21,6 +21,7 @@ from gpucnn.kernels.cross_entropy import compiled as compiled_cross_entropy
 from gpucnn.kernels.elementwise import compiled as elementwise_loops
 from gpucnn.kernels.linear import compiled as compiled_linear
 from gpucnn.kernels.pooling import compiled as compiled_pooling
+from gpucnn.kernels.rounding import compiled as rounding_loops
 from gpucnn.kernels.update import compiled as update_loops
 from tests.kernels.compiled.guarded_memory import Guarded
 
@@ -565,6 +566,27 @@ def row_sums(rng: np.random.Generator, machine: Any) -> Case:
     return Case(kernel, machine, size, ragged(rng, size), {"rows": rows}, {"sums": rows.sum(axis=0)})
 
 
+def rounded(rng: np.random.Generator, machine: Any) -> Case:
+    """To 8 or 11 significant bits, which are all that an even number of 8 more bits has, and an odd one is halfway."""
+    to_even, bits = ((True, 8), (False, 11))[number(rng, 0, 1)]
+    values = rng.integers(-(2 ** (bits + 2)), 2 ** (bits + 2), number(rng, 1, 150)).astype(np.float64)
+    mantissas, exponents = np.frexp(values * 2.0 ** rng.integers(-60, 60, values.size))
+    whole = np.abs(mantissas) * 2.0**bits
+    nearest = np.rint(whole) if to_even else np.floor(whole + 0.5)
+    given = np.ldexp(mantissas, exponents)
+    expected = np.ldexp(np.copysign(nearest, mantissas), exponents - bits)
+    for odd in (np.nan, np.inf):
+        given[place := rng.random(values.size) < 0.1] = expected[place] = odd
+    return Case(
+        rounding_loops.round_loop(24 - bits, to_even),
+        machine,
+        values.size,
+        ragged(rng, values.size),
+        {"values": given},
+        {"found": expected},
+    )
+
+
 DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     convolution: 60,
     convolution_weight_gradient: 45,
@@ -596,6 +618,7 @@ DRAWS: dict[Callable[[np.random.Generator, Any], Case], int] = {
     cross_entropy_gradient: 12,
     mean: 12,
     row_sums: 12,
+    rounded: 12,
 }
 """How many cases of each kernel there are."""
 

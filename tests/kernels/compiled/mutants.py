@@ -13,6 +13,7 @@ KERNELS_OF = {
     "compiler/padded_plane.py": ("convolution", "convolution_weight_gradient", "max_pool", "max_pool_in_place"),
     "pooling/compiled.py": ("max_pool", "max_pool_in_place", "max_pool_gradient"),
     "elementwise/compiled.py": ("relu", "relu_gradient", "plane_sums", "add", "row_sums"),
+    "rounding/compiled.py": ("rounded",),
     "batch_norm/compiled.py": (
         "moments",
         "statistics",
@@ -536,6 +537,13 @@ MUTANTS = [
     Mutant("cross_entropy/exponential.py", "return x.is_nan().select(x, result)", "return result"),
     Mutant("compiler/builder.py", "[0x3F3504F3] * a.width", "[0x3F800000] * a.width"),
     # Sums of rows.
+    Mutant("rounding/compiled.py", "b.splat(half - 1, width, b.INT32) + odd", "b.splat(half - 1, width, b.INT32)"),
+    Mutant("rounding/compiled.py", "b.splat(half - 1, width, b.INT32) + odd", "b.splat(half, width, b.INT32)"),
+    Mutant("rounding/compiled.py", "bits + b.splat(half, width", "bits + b.splat(half - 1, width"),
+    Mutant("rounding/compiled.py", "shifted_right(dropped)", "shifted_right(dropped - 1)"),
+    Mutant("rounding/compiled.py", "b.splat(-2 * half, width", "b.splat(-half, width"),
+    Mutant("rounding/compiled.py", "value.is_nan().select(value, rounded)", "rounded"),
+    Mutant("rounding/compiled.py", "select(value, rounded), i)", "select(value, rounded), 0)"),
     Mutant("elementwise/compiled.py", "rows.load((n + k) * size + i, width)", "rows.load(n * size + i, width)"),
     Mutant("elementwise/compiled.py", "b.fold(whole, count, 1, [(a + c) + (d + e)], add)", "[(a + c) + (d + e)]"),
     Mutant("elementwise/compiled.py", "[(a + c) + (d + e)]", "[(a + c) + (d + d)]"),

@@ -1,0 +1,25 @@
+"""Rounding float32 to the nearest number that a shorter float has: TF32 or bfloat16, held in float32."""
+
+from gpucnn.backend import Array
+from gpucnn.checks import public_names as _public_names
+from gpucnn.kernels.rounding import compiled, plain
+from gpucnn.kernels.ways import Way, choose
+
+ROUND = {Way.COMPILED: compiled.round_to, Way.PLAIN: plain.round_to}
+
+
+def round_to(name: str, values: Array, out: Array | None = None) -> Array:
+    """Each of `values`, float32 of any shape, as the nearest number of "bf16" or "tf32", in `out` or in a new array.
+
+    `out` may be `values` itself, and is contiguous. A NaN stays one, and what lies beyond the largest number becomes infinite.
+    Halfway between two numbers bf16 takes the even one, and tf32 that which is farther from 0: as NVIDIA's instructions do
+    (PTX ISA, `cvt.rn.bf16.f32` and `cvt.rna.tf32.f32`).
+    """
+    return ROUND[choose(ROUND, values, out)](name, values, out)
+
+
+__all__ = _public_names(globals())
+
+
+def __dir__() -> list[str]:
+    return __all__
