@@ -86,7 +86,7 @@ def _key_and_counter(seed: int, purpose: str, counters: tuple[int, ...]) -> tupl
             raise ArgumentError(f"{name} must be an int from 0 to 2^64 - 1, got {value_text(value)}")
     if len(counters) > 3:
         raise ArgumentError(f"at most 3 counters make a stream, got {len(counters)} for {purpose!r}")
-    key = np.array([seed, _purpose_word(purpose)], dtype=np.uint64)
+    key = np.array([seed, purpose_word(purpose)], dtype=np.uint64)
     # Philox counts its blocks in the first counter word, so streams with other counters never meet.
     return key, np.array([0, *counters, *[0] * (3 - len(counters))], dtype=np.uint64)
 
@@ -118,5 +118,6 @@ def _products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _purpose_word(purpose: str) -> int:
+def purpose_word(purpose: str) -> int:
+    """The half of Philox's key that stands for a purpose."""
     return int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little")

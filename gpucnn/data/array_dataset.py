@@ -1,18 +1,21 @@
 """A data set whose images and labels are arrays in memory."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Self
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device
+from gpucnn.backend import Array, Device, choose_device, current, device_of, to_device, to_host
+from gpucnn.backend.uploads import Uploads
 from gpucnn.checks import as_count, as_function, labels_fix
 from gpucnn.data.dataset import Batch
 from gpucnn.data.image_sheet import dataset_html
 from gpucnn.data.preprocess import Preprocess
-from gpucnn.errors import DataError
+from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
+from gpucnn.kernels.preprocess import Moves
 from gpucnn.text import counted, shape_text, size_text, value_text
 
 
@@ -29,6 +32,8 @@ class ArrayDataset:
 
     class_names: tuple[str, ...] | None = None
     """What the classes are called, in the data sets of `data.load`; None elsewhere."""
+    _uploads: Uploads | None = None
+    """How batches get to the GPU if images stay on the host."""
 
     def __init__(
         self,
@@ -69,8 +74,8 @@ class ArrayDataset:
 
     @property
     def device(self) -> Device:
-        """Where images and labels are."""
-        return device_of(self.images)
+        """Where images and labels are; of a data set that is streamed, where its batches are made."""
+        return device_of(self.images) if self._uploads is None else self._uploads.device
 
     @property
     def nbytes(self) -> int:
@@ -83,6 +88,7 @@ class ArrayDataset:
         DeviceError if the device does not work.
         """
         moved, chosen = copy.copy(self), choose_device(device).device
+        moved._uploads = None
         moved.images = to_device(self.images, chosen)
         # As batches have them, so that none needs to be converted there.
         moved.labels = to_device(
@@ -90,9 +96,41 @@ class ArrayDataset:
         )
         return moved
 
+    def streamed(self, device: str | Device) -> Self:
+        """What `to(device)` gives, to the bit, for a GPU that has no room for all images: they stay on the host.
+
+        The bytes of a batch are gathered there, and sent while the GPU computes; all else is done on the GPU. DeviceError if the
+        device does not work, ArgumentError if it is no GPU, and for images that are not bytes with a `Preprocess`.
+        """
+        chosen = choose_device(device).device
+        if chosen.kind == "cpu":
+            raise ArgumentError('ArrayDataset: streamed("cpu"): images are on the host already; leave it out')
+        if not self.has_bytes:
+            raise ArgumentError(
+                f"ArrayDataset: streamed: expected images of bytes (uint8) and a Preprocess for them, got {self.images.dtype} with "
+                f"{value_text(self.preprocess)}; use to(device), or leave the images on the host"
+            )
+        moved = self.to("cpu")
+        moved.labels = moved.labels.astype(np.int64, copy=False)
+        moved._uploads = Uploads(chosen)
+        return moved
+
+    @property
+    def streams(self) -> bool:
+        """Whether images stay on the host, and so do indices, though batches are made on a GPU."""
+        return self._uploads is not None
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether the images are bytes, for which there is a `Preprocess`."""
+        return type(self.preprocess) is Preprocess and self.preprocess.takes(self.images)
+
     def __getitem__(self, indices: int | slice | Array) -> Batch:
         single = isinstance(indices, int | np.integer)
         chosen = np.array([indices]) if single else indices
+        if self._uploads is not None:
+            images, labels = self._sent(self._uploads, chosen)
+            return (images[0], labels[0]) if single else (images, labels)
         if isinstance(chosen, list | np.ndarray):
             chosen = to_device(self._checked(np.asarray(chosen)), self.device)
         with current(self.device):
@@ -104,6 +142,37 @@ class ArrayDataset:
             # What an array of indices chooses is a copy already; of a slice, or of `...`, it would be a view.
             labels = labels.astype(np.int64, copy=not hasattr(chosen, "ndim"))
             return (images[0], labels[0]) if single else (images, labels)
+
+    def moved_size(self) -> int | None:
+        """The size of the images that `moved` gives: of bytes, on a GPU, with a `Preprocess`. None where it cannot be asked for."""
+        if self.device.kind == "cpu" or not self.has_bytes:
+            return None
+        assert isinstance(self.preprocess, Preprocess)
+        return self.preprocess.image_size
+
+    def moved(self, indices: Array, moves: Moves) -> Batch:
+        """The batch at `indices`, int64 (B,) on the device of the images, and its images moved: all of it one launch."""
+        if self._uploads is not None:
+            return self._sent(self._uploads, indices, moves)
+        assert isinstance(self.preprocess, Preprocess)
+        with current(self.device):
+            return self.preprocess.batch(self.images, self.labels, indices, moves)
+
+    def _sent(self, uploads: Uploads, indices: slice | Array, moves: Moves | None = None) -> Batch:
+        """The batch at `indices`, whose labels and bytes go to the GPU as one."""
+        assert isinstance(self.preprocess, Preprocess)
+        given = indices if isinstance(indices, slice | list | np.ndarray) else to_host(indices)
+        chosen = np.arange(len(self))[given]
+        count, shape = len(chosen), self.images.shape[1:]
+        of_labels = count * self.labels.itemsize
+
+        def fill(place: np.ndarray) -> None:
+            np.take(self.labels, chosen, out=place[:of_labels].view(self.labels.dtype), mode="clip")
+            np.take(self.images, chosen, 0, place[of_labels:].reshape(count, *shape), mode="clip")
+
+        with uploads.sent(of_labels + count * math.prod(shape), fill) as there:
+            images, labels = there[of_labels:].reshape(count, *shape), there[:of_labels].view(self.labels.dtype)
+            return self.preprocess.batch(images, labels, None, moves)
 
     def _images_text(self) -> str:
         """How many images there are, and of which size, as they are given, if that is known."""

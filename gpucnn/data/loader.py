@@ -10,7 +10,9 @@ import numpy as np
 
 from gpucnn.backend import Array, current, generator, to_device
 from gpucnn.checks import as_count, as_flag, as_function, nearest
+from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.augment import Augment, Mix
+from gpucnn.data.augment.moves import MOVES_TEXT, moves_of
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.epoch_sampler import BatchSampler, Drawn, EpochSampler, Sampler
 from gpucnn.data.image_sheet import IMAGES, batch_html
@@ -18,9 +20,11 @@ from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
 from gpucnn.data.pieces import Pieces, shard_sizes
 from gpucnn.data.prefetch import AHEAD, prefetch
 from gpucnn.data.sampling import occurrences, sample_weights, weighted_draws
+from gpucnn.data.subset import Subset
 from gpucnn.data.window_shuffle import WindowShuffle, file_of_each
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
+from gpucnn.kernels.preprocess import Move, Moves
 from gpucnn.text import counted, value_text
 
 Made = TypeVar("Made")
@@ -137,8 +141,9 @@ class DataLoader:
         # Of a sampler epoch 0, which is known: it may draw, and would then give others to what follows.
         order = self._drawn_order(sampler.first) if sampler else self._order(self.epoch)
         places = slice(0, min(IMAGES, self.images_in(1)) if self.batch_sampler else IMAGES)
-        samples = to_device(order.samples[places], self.dataset.device)
-        return batch_html(self._made(self.epoch, order, samples, places), self.dataset, repr(self))
+        return batch_html(
+            self._made(self.epoch, order, self._there(self.epoch, order), places), self.dataset, repr(self)
+        )
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -167,14 +172,12 @@ class DataLoader:
         """
         numbers = range(self._begun(epoch, first), len(self))
 
-        def made(epoch: int, order: _Order, samples: Array, places: slice) -> tuple[Pieces, Pieces]:
-            sizes = shard_sizes(len(samples), shards)
+        def made(epoch: int, order: _Order, there: _There, places: slice) -> tuple[Pieces, Pieces]:
+            sizes = shard_sizes(len(order.samples[places]), shards)
             starts = np.cumsum([0, *sizes])
             parts = {shard: slice(starts[shard], starts[shard + 1]) for shard in own if sizes[shard]}
             pairs = {
-                shard: self._made(
-                    epoch, order, samples[part], slice(places.start + part.start, places.start + part.stop)
-                )
+                shard: self._made(epoch, order, there, slice(places.start + part.start, places.start + part.stop))
                 for shard, part in parts.items()
             }
             images, labels = ({shard: pair[which] for shard, pair in pairs.items()} for which in (0, 1))
@@ -213,16 +216,16 @@ class DataLoader:
         return order.samples[self._places(order, batch)]
 
     def _produce(
-        self, epoch: int, numbers: range, made: "Callable[[int, _Order, Array, slice], Made]"
+        self, epoch: int, numbers: range, made: "Callable[[int, _Order, _There, slice], Made]"
     ) -> "Iterator[Made]":
         self.waited, start = 0.0, time.perf_counter()
         order = self._order(epoch)
-        order_there = to_device(order.samples, self.dataset.device)  # once an epoch: a step has nothing to send
+        there = self._there(epoch, order)
 
         def make(number: int) -> Made:
             places = self._places(order, number)
             try:
-                return made(epoch, order, order_there[places], places)
+                return made(epoch, order, there, places)
             except Exception as error:
                 error.add_note(_place_text(epoch, number, order.samples[places]))
                 raise
@@ -233,14 +236,54 @@ class DataLoader:
             for _ in numbers:
                 yield self._next_of(batches)  # in no variable, so that the consumer alone holds it
 
-    def _made(self, epoch: int, order: "_Order", samples: Array, places: slice) -> Batch:
-        """The batch of those at some places of an epoch's order: `samples`, on the data set's device."""
+    @property
+    def note(self) -> str:
+        """What each batch waits for that need not be, and why; empty if there is nothing."""
+        dataset, _ = self._gathered_from(np.zeros(0, np.int64))
+        device = dataset.device
+        if self.augment is None or device.kind == "cpu" or self._moves_of(dataset) is not None:
+            return ""
+        return (
+            f"{self.augment!r} is drawn on the host, and sent to {device} with every batch: what is drawn there is {MOVES_TEXT}, of "
+            f"an ArrayDataset of bytes with a Preprocess"
+        )
+
+    def _gathered_from(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray]:
+        """The data set that batches are gathered from, and the numbers there of these samples; on a GPU no part of another."""
+        dataset = self.dataset
+        while type(dataset) is Subset and dataset.device.kind != "cpu":
+            samples, dataset = dataset.indices[samples], dataset.parent
+        return dataset, samples
+
+    def _there(self, epoch: int, order: "_Order") -> "_There":
+        """What of an epoch is sent to the data set's device, once: a step then has nothing to send."""
+        device, (dataset, samples) = self.dataset.device, self._gathered_from(order.samples)
+        streams = isinstance(dataset, ArrayDataset) and dataset.streams
+        samples_there, moves = samples if streams else to_device(samples, device), self._moves_of(dataset)
+        if moves is None:
+            return _There(dataset, samples_there, None)
+        keys = samples_there if order.keys is samples and not streams else to_device(order.keys, device)
+        return _There(dataset, samples_there, Moves(moves, epoch, keys))
+
+    def _moves_of(self, dataset: Dataset) -> tuple[Move, ...] | None:
+        """What a GPU does to the images of `dataset` in place of `augment`, while it gathers them; None if it does not."""
+        if self.augment is None or self.collate is not None or type(dataset) is not ArrayDataset:
+            return None
+        size = dataset.moved_size()
+        return None if size is None else moves_of(self.augment, self.seed, size)
+
+    def _made(self, epoch: int, order: "_Order", there: "_There", places: slice) -> Batch:
+        """The batch of those at some places of an epoch's order."""
         with current(self.dataset.device):
-            if self.collate is None:
-                images, labels = self.dataset[samples]
+            if there.moves is not None:
+                assert isinstance(there.dataset, ArrayDataset)
+                moves = there.moves._replace(keys=there.moves.keys[places])
+                images, labels = there.dataset.moved(there.samples[places], moves)
+            elif self.collate is None:
+                images, labels = there.dataset[there.samples[places]]
             else:
                 images, labels = self._collated(order.samples[places])
-            if self.augment is not None:
+            if self.augment is not None and there.moves is None:
                 images = self.augment(images, order.keys[places], self.seed, epoch)
             if self.mix is not None:
                 keys, classes = order.keys[places], self.dataset.num_classes
@@ -306,6 +349,17 @@ class _Order(NamedTuple):
     keys: np.ndarray
     ends: np.ndarray | None = None
     """Where each batch ends; None where the batch size says so."""
+
+
+class _There(NamedTuple):
+    """What of an epoch is on the data set's device."""
+
+    dataset: Dataset
+    """The loader's, or on a GPU what it is a part of."""
+    samples: Array
+    """The order (N,), in the numbers of that data set."""
+    moves: Moves | None
+    """What is done to images in place of `augment`, for all of the epoch."""
 
 
 def _place_text(epoch: int, batch: int, samples: np.ndarray) -> str:

@@ -11,7 +11,7 @@ from gpucnn.checks import as_choice, as_count
 from gpucnn.data.normalization import as_normalization
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.geometry import images_fix
-from gpucnn.kernels.preprocess import Preparation, preprocess
+from gpucnn.kernels.preprocess import Moves, Preparation, preprocess
 from gpucnn.text import shape_text, value_text
 
 
@@ -76,13 +76,22 @@ class Preprocess:
         return preprocess(images, None, None, self._preparation())[0]
 
     @on_their_device
-    def batch(self, images: Array, labels: Array, indices: Array) -> tuple[Array, Array]:
-        """`self(images[indices])` and `labels[indices]`, of a data set's arrays on one device: one launch on a GPU."""
-        if images.dtype != np.uint8 or images.shape[1:] != self._raw_shape():
+    def batch(
+        self, images: Array, labels: Array, indices: Array | None, moves: Moves | None = None
+    ) -> tuple[Array, Array]:
+        """`self(images[indices])` and `labels[indices]`, of a data set's arrays on one device: one launch on a GPU.
+
+        `indices`: None for all of them, of images that it takes. `moves`: None, or random changes of what is then there, for images that it takes alone.
+        """
+        if not self.takes(images):
             return self(images[indices]), labels[indices]
-        found, chosen = preprocess(images, labels, indices, self._preparation())
+        found, chosen = preprocess(images, labels, indices, self._preparation(), moves)
         assert chosen is not None
         return found, chosen
+
+    def takes(self, images: Array) -> bool:
+        """Whether these are raw images, of bytes and of the right size."""
+        return bool(images.dtype == np.uint8 and images.shape[1:] == self._raw_shape())
 
     def _raw_shape(self) -> tuple[int, int, int]:
         return self.channels, self.native_size, self.native_size

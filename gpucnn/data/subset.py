@@ -56,7 +56,8 @@ class Subset:
     def labels(self) -> Array:
         """The parent's, of these samples."""
         with current(self.device):
-            return self.parent.labels[self._indices_there]
+            labels = self.parent.labels  # on the host, if images are streamed
+            return labels[self.indices if isinstance(labels, np.ndarray) else self._indices_there]
 
     @property
     def num_classes(self) -> int:

@@ -1,9 +1,22 @@
-// Images of bytes as a model takes them: gathered, over full_scale, at another size, and normalised. Rounded as NumPy does it.
+// Images of bytes as a model takes them: gathered, over full_scale, at another size, normalised, and moved at random. Rounded as
+// NumPy does it.
 //
 // source (count, channels, native, native), of which `order` (images) chooses some, or the first if it is not there ->
 // output (images, channels, size, size). With `low` and `shares` (size) pixels are mixed of those at low and low + 1, the
 // second with that share; else there is a margin of zeros. Then `means` are taken off, and what is left is over `deviations`.
 // The images' labels, if they are there, are gathered, too.
+//
+// Then come `steps` of `moves`, one after the other: a row of each says what it is, the seed, purpose and epoch that it is drawn
+// by, and its numbers. What is drawn for an image is a function of these and of its number in `keys` (images): the very draws of
+// numpy.random.Philox on the host. An output pixel is followed back through all moves to the one pixel that it shows, or is 0.
+//
+// A block takes one part of an image: every `parts`-th stretch of as many pixels as it has threads.
+
+#define MOST_MOVES 8
+#define WORDS 6
+
+enum { FLIP, SHIFT, REFLECT, BLANK };
+enum { KIND, SEED, PURPOSE, EPOCH, FIRST, SECOND };
 
 // The image that is number `i` of those chosen: one out of range reads nobody's memory.
 __device__ I chosen_image(const long long* order, I i, int count)
@@ -18,30 +31,107 @@ __device__ float mixed(float first, float second, float share)
     return __fadd_rn(__fmul_rn(first, __fsub_rn(1, share)), __fmul_rn(second, share));
 }
 
-extern "C" __global__ void preprocess(
-    const unsigned char* source, const long long* labels, const long long* order, const int* low, const float* shares,
-    const float* means, const float* deviations, float* output, long long* chosen_labels, I elements, I images,
-    Divisor channels, Divisor size, int count, int native, int margin, float full_scale)
+// A draw in [0, 1), of a word as NumPy makes it, as a whole number below `limit`.
+__device__ int whole(unsigned long long word, double limit)
 {
-    const I threads = gridDim.x * blockDim.x;
-    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < elements; i += threads) {
-        const int column = i % size, row = i / size % size, channel = i / size / size % channels;
-        const I image = chosen_image(order, i / size / size / channels, count);
-        const unsigned char* plane = source + (image * channels.value + channel) * native * native;
-        float value = 0;
-        if (low) {
-            const int top = low[row] * native, bottom = min(low[row] + 1, native - 1) * native;
-            const int left = low[column], right = min(left + 1, native - 1);
-            const float share = shares[row];
-            value = mixed(
-                mixed(__fdiv_rn(plane[top + left], full_scale), __fdiv_rn(plane[bottom + left], full_scale), share),
-                mixed(__fdiv_rn(plane[top + right], full_scale), __fdiv_rn(plane[bottom + right], full_scale), share),
-                shares[column]);
-        } else if (row >= margin && row < margin + native && column >= margin && column < margin + native) {
-            value = __fdiv_rn(plane[(row - margin) * native + column - margin], full_scale);
+    return (int)floor((word >> 11) * 0x1p-53 * limit);
+}
+
+// What a move does to the image of this key: whether it flips (where SECOND is 1, the others), by how much it shifts, or where what it blanks begins. Philox
+// 4x64 in ten rounds, as in dropout.cu; NumPy counts up before it makes a block.
+__device__ void draw(const unsigned long long* move, unsigned long long key, int size, int* drawn)
+{
+    unsigned long long key0 = move[SEED], key1 = move[PURPOSE], word0 = 1, word1 = move[EPOCH], word2 = key, word3 = 0;
+    for (int round = 0; round < 10; ++round) {
+        const unsigned long long high0 = __umul64hi(0xD2E7470EE14C6C93ull, word0), low0 = 0xD2E7470EE14C6C93ull * word0;
+        const unsigned long long high1 = __umul64hi(0xCA5A826395121157ull, word2), low1 = 0xCA5A826395121157ull * word2;
+        word0 = high1 ^ word1 ^ key0;
+        word1 = low1;
+        word2 = high0 ^ word3 ^ key1;
+        word3 = low0;
+        key0 += 0x9E3779B97F4A7C15ull;
+        key1 += 0xBB67AE8584CAA73Bull;
+    }
+    const int first = (int)move[FIRST], second = (int)move[SECOND];
+    if (move[KIND] == FLIP) {
+        drawn[0] = ((word0 >> 11) * 0x1p-53 < __longlong_as_double(move[FIRST])) != (second == 1);
+        drawn[1] = 0;
+    } else if (move[KIND] == BLANK) {
+        drawn[0] = whole(word0, size) - first / 2;
+        drawn[1] = whole(word1, size) - first / 2;
+    } else {
+        drawn[0] = whole(word0, 2 * first + 1) - first;
+        drawn[1] = whole(word1, 2 * second + 1) - second;
+    }
+}
+
+// A place on a line that goes back and forth between 0 and size - 1, the ends not repeated.
+__device__ int mirrored(int place, int size)
+{
+    const int period = max(2 * (size - 1), 1), there = (place % period + period) % period;
+    return min(there, period - there);
+}
+
+// Goes back from a pixel to the one that the moves have brought there; false if it is blank.
+__device__ bool is_moved(const unsigned long long* moves, int steps, const int* drawn, int size, int& row, int& column)
+{
+    for (int step = steps - 1; step >= 0; --step) {
+        const unsigned long long* move = moves + step * WORDS;
+        const int first = drawn[2 * step], second = drawn[2 * step + 1];
+        if (move[KIND] == FLIP) {
+            if (first) column = size - 1 - column;
+        } else if (move[KIND] == BLANK) {
+            if (row >= first && row - first < (int)move[FIRST] && column >= second && column - second < (int)move[FIRST]) return false;
+        } else {
+            row += first;
+            column += second;
+            if (move[KIND] == REFLECT) {
+                row = mirrored(row, size);
+                column = mirrored(column, size);
+            } else if (row < 0 || row >= size || column < 0 || column >= size) {
+                return false;
+            }
         }
-        if (means) value = __fdiv_rn(__fsub_rn(value, means[channel]), deviations[channel]);
-        output[i] = value;
-        if (labels && i < images) chosen_labels[i] = labels[chosen_image(order, i, count)];
+    }
+    return true;
+}
+
+extern "C" __global__ void preprocess(
+    const unsigned char* source, const long long* labels, const long long* order, const long long* keys,
+    const unsigned long long* moves, const int* low, const float* shares, const float* means, const float* deviations,
+    float* output, long long* chosen_labels, I images, I channels, Divisor parts, Divisor size, int count, int native,
+    int margin, int steps, float full_scale)
+{
+    __shared__ int drawn[2 * MOST_MOVES];
+    const I pixels = channels * size.value * size.value;
+    for (I item = blockIdx.x; item < images * parts.value; item += gridDim.x) {
+        const I i = item / parts, part = item % parts, image = chosen_image(order, i, count);
+        if (moves) {
+            __syncthreads();  // until nobody needs what was drawn before
+            if (threadIdx.x < steps) draw(moves + threadIdx.x * WORDS, keys[i], size.value, drawn + 2 * threadIdx.x);
+            __syncthreads();
+        }
+        for (I pixel = part * blockDim.x + threadIdx.x; pixel < pixels; pixel += parts.value * blockDim.x) {
+            int column = pixel % size, row = pixel / size % size;
+            const I channel = pixel / size / size;
+            float value = 0;
+            if (!moves || is_moved(moves, steps, drawn, size.value, row, column)) {
+                const unsigned char* plane = source + (image * channels + channel) * native * native;
+                if (low) {
+                    const int top = low[row] * native, bottom = min(low[row] + 1, native - 1) * native;
+                    const int left = low[column], right = min(left + 1, native - 1);
+                    const float share = shares[row];
+                    value = mixed(
+                        mixed(__fdiv_rn(plane[top + left], full_scale), __fdiv_rn(plane[bottom + left], full_scale), share),
+                        mixed(__fdiv_rn(plane[top + right], full_scale), __fdiv_rn(plane[bottom + right], full_scale), share),
+                        shares[column]);
+                } else if (row >= margin && row < margin + native && column >= margin && column < margin + native) {
+                    value = __fdiv_rn(plane[(row - margin) * native + column - margin], full_scale);
+                }
+                if (means) value = __fdiv_rn(__fsub_rn(value, means[channel]), deviations[channel]);
+            }
+            output[i * pixels + pixel] = value;
+        }
+        if (labels && part == 0 && threadIdx.x == 0) chosen_labels[i] = labels[image];
     }
 }

@@ -1,13 +1,16 @@
-"""Images of bytes as a model takes them: gathered, over their full scale, padded or resized, and normalised."""
+"""Images of bytes as a model takes them: gathered, over their full scale, padded or resized, normalised, and moved at random."""
 
 import functools
+from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from gpucnn.backend import Array, Device, current, device_of, xp_of
+from gpucnn.backend import Array, Device, current, device_of, to_host, xp_of
+from gpucnn.backend.random import purpose_word
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import launch
 from gpucnn.kernels.ways import Way, choose
@@ -15,11 +18,17 @@ from gpucnn.kernels.ways import Way, choose
 KERNEL = Kernel(
     Path(__file__).with_suffix(".cu"),
     "preprocess",
-    "const unsigned char* source, const long long* labels = null, const long long* order = null, const int* low = null, "
+    "const unsigned char* source, const long long* labels = null, const long long* order = null, "
+    "const long long* keys = null, const unsigned long long* moves = null, const int* low = null, "
     "const float* shares = null, const float* means = null, const float* deviations = null, float* output, "
-    "long long* chosen_labels = null, I elements, I images, Divisor channels, Divisor size, int count, int native, "
-    "int margin, float full_scale",
+    "long long* chosen_labels = null, I images, I channels, Divisor parts, Divisor size, int count, int native, "
+    "int margin, int steps, float full_scale",
 )
+PIXELS_OF_A_THREAD = 4
+MOST_MOVES = 8
+"""Each has a place in the memory that a block's threads share."""
+MOST_PIXELS = 1 << 20
+"""By which an image is moved, or which are blanked: the kernel's places are ints."""
 
 
 class Preparation(NamedTuple):
@@ -32,25 +41,65 @@ class Preparation(NamedTuple):
     std: tuple[float, ...] | None = None
 
 
+class MoveKind(IntEnum):
+    """What a move does, by the numbers that the kernel knows; for it an alternating flip is a flip."""
+
+    FLIP = 0
+    """Mirrors left to right, with a probability."""
+    SHIFT = 1
+    """By so many pixels, up or down and left or right; what moves in is 0."""
+    REFLECT = 2
+    """The same; what moves in is the image mirrored at its edge pixels."""
+    BLANK = 3
+    """A square of so many pixels becomes 0."""
+    ALTERNATE = 4
+    """Mirrors left to right, with a probability that all even epochs draw as one, and in odd epochs all others."""
+
+
+class Move(NamedTuple):
+    """A random change of images that computes nothing with their pixels."""
+
+    kind: MoveKind
+    purpose: str
+    """Under which it is drawn."""
+    seed: int
+    numbers: tuple[float, ...]
+    """Of a flip its probability; of a shift the most pixels, up or down, then left or right; of a square its side."""
+    plainly: Callable[[Array, np.ndarray, int, int], Array]
+    """The same, of images, their keys, seed and epoch."""
+
+
+class Moves(NamedTuple):
+    """Random changes, one after the other, in an epoch of images that are known by their keys, int64 (N,) on their device."""
+
+    moves: tuple[Move, ...]
+    epoch: int
+    keys: Array
+
+
 Batch: TypeAlias = tuple[Array, Array | None]
 """Images and labels."""
 
 
-def preprocess(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:
+def preprocess(
+    source: Array, labels: Array | None, order: Array | None, preparation: Preparation, moves: Moves | None = None
+) -> Batch:
     """`source`, bytes (count, channels, native, native), or what `order` chooses of it, as float32 (N, channels, size, size).
 
     And what it chooses of `labels` (count,), if they are there. `order` is an array that another takes as an index, on their
-    device; int64 (N,), with labels of int64, is all one launch on a GPU.
+    device; int64 (N,), with labels of int64, is all one launch on a GPU. The images are then moved, if there are `moves`.
     """
     if order is not None and not (order.ndim == 1 and order.dtype == np.int64):
         source, labels, order = source[order], None if labels is None else labels[order], None
-    task = [source, labels, order]
+    task = [source, labels, order, None if moves is None else moves.keys]
     # What comes out is of a dtype that there are kernels for; bytes are not.
     way = choose(PREPROCESS, xp_of(source).empty(0, np.float32), task=task, suits=SUITS)
-    return PREPROCESS[way](source, labels, order, preparation)
+    return PREPROCESS[way](source, labels, order, preparation, moves)
 
 
-def _on_a_gpu(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:
+def _on_a_gpu(
+    source: Array, labels: Array | None, order: Array | None, preparation: Preparation, moves: Moves | None
+) -> Batch:
     size, full_scale, resizes, mean, std = preparation
     xp, (count, channels, native, _) = xp_of(source), source.shape
     images, device = count if order is None else len(order), device_of(source)
@@ -58,22 +107,35 @@ def _on_a_gpu(source: Array, labels: Array | None, order: Array | None, preparat
     chosen = None if labels is None else xp.empty(images, np.int64)
     places = _resizing_there(xp, device, native, size) if resizes else (None, None)
     numbers = (None, None) if mean is None or std is None else _normalization_there(xp, device, mean, std)
-    margin = 0 if resizes else (size - native) // 2
-    sizes = (output.size, images, channels, size, count, native, margin)
+    drawn_by = (None, None) if moves is None else (moves.keys, _moves_there(xp, device, moves.epoch, moves.moves))
+    margin, steps = 0 if resizes else (size - native) // 2, 0 if moves is None else len(moves.moves)
+    parts = -(-channels * size * size // (KERNEL.block * PIXELS_OF_A_THREAD))
+    sizes = (images, channels, parts, size, count, native, margin, steps)
     launch(
-        KERNEL, output.size, source, labels, order, *places, *numbers, output, chosen, *sizes, np.float32(full_scale)
-    )
+        KERNEL, images * parts * KERNEL.block, source, labels, order, *drawn_by, *places, *numbers, output, chosen, *sizes,
+        np.float32(full_scale),
+    )  # fmt: skip
     return output, chosen
 
 
 def _suits_a_gpu(task: list[Any]) -> bool:
-    """Whether arrays have no strides, and labels and `order` are of int64."""
+    """Whether arrays have no strides, and labels, `order` and keys are of int64."""
     source, *places = task
     fit = all(one is None or (one.flags.c_contiguous and one.dtype == np.int64) for one in places)
     return bool(fit and source.flags.c_contiguous)
 
 
-def _plainly(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:
+def _plainly(
+    source: Array, labels: Array | None, order: Array | None, preparation: Preparation, moves: Moves | None
+) -> Batch:
+    images, labels = _prepared(source, labels, order, preparation)
+    for move in () if moves is None else moves.moves:
+        assert moves is not None
+        images = move.plainly(images, to_host(moves.keys), move.seed, moves.epoch)
+    return images, labels
+
+
+def _prepared(source: Array, labels: Array | None, order: Array | None, preparation: Preparation) -> Batch:
     size, full_scale, resizes, mean, std = preparation
     xp = xp_of(source)
     if order is not None:
@@ -128,6 +190,22 @@ def _normalization_there(
     """Mean and standard deviation of each channel, sent to a GPU once."""
     with current(device):
         return xp.asarray(np.array(mean, np.float32)), xp.asarray(np.array(std, np.float32))
+
+
+@functools.lru_cache(maxsize=16)
+def _moves_there(xp: ModuleType, device: Device, epoch: int, moves: tuple[Move, ...]) -> Array:
+    """The kernel's table, a row for each move, sent to a GPU once an epoch: uint64 (moves, 6)."""
+    table = np.zeros((len(moves), 6), np.uint64)
+    for row, move in zip(table, moves, strict=True):
+        alternates = move.kind is MoveKind.ALTERNATE
+        kind, drawn_in = (MoveKind.FLIP, 0) if alternates else (move.kind, epoch)
+        row[:4] = kind, move.seed, purpose_word(move.purpose), drawn_in
+        numbers = np.array(move.numbers, np.float64 if kind is MoveKind.FLIP else np.int64)
+        row[4 : 4 + len(numbers)] = numbers.view(np.uint64)
+        if alternates:
+            row[5] = epoch % 2
+    with current(device):
+        return xp.asarray(table)
 
 
 PREPROCESS = {Way.CUDA: _on_a_gpu, Way.PLAIN: _plainly}

@@ -327,7 +327,9 @@ def _augment(written: Sequence[str] | None, preprocess: data.Preprocess) -> data
 
 
 def near(part: Part, device: backend.Device) -> Part:
-    """The data set, on the GPU if it is arrays that take little of its free memory: batches then need not be sent there."""
+    """The data set, on the GPU if it is arrays that take little of its free memory; larger ones, of bytes, are streamed there."""
     if device.kind == "cpu" or not isinstance(part, data.ArrayDataset):
         return part
-    return part if part.nbytes > free_bytes(device) // DATA_SHARE else part.to(device)
+    if part.nbytes <= free_bytes(device) // DATA_SHARE:
+        return part.to(device)
+    return part.streamed(device) if part.has_bytes else part

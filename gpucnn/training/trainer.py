@@ -61,7 +61,7 @@ class Trainer:
     (finished steps of the optimizer, over all epochs), `loss` (of the last batch, a tensor), `metrics` (of the running
     epoch's batches), `history` (a row for every finished epoch), `seconds` (that the last finished epoch took; of a resumed
     one, its part since then), `stop_reason` (empty, or why training ends early), `error` (None, or what ended training),
-    `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (what of steps is not recorded, and why).
+    `failed_step` (None, or the step whose loss or gradient was not finite) and `notes` (what is slower than it could be, and why).
 
     Raises ArgumentError for what is no model, no loader or no Sharding, for a callback with an unknown hook, for numbers out of
     range, for two ways to clip at once, and for a `val_loader` beside a `test_loader`. DeviceError for a
@@ -155,6 +155,8 @@ class Trainer:
         check_can_train(self.model)
         check_last_batch(self.model, self.train_loader, shards=self.sharding.shards)
         self.error, self.failed_step = None, None
+        if isinstance(self.train_loader, DataLoader) and (note := self.train_loader.note) and note not in self.notes:
+            self.notes.append(note)
         if self.batch == 0:  # else a callback has, in the epoch that goes on, asked for its end to be the last
             self.stop_reason = ""
         with ExitStack() as at_end:

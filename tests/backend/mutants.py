@@ -1,4 +1,4 @@
-"""Small changes to recorded steps, to what looks at them later, and to the stand-in that shows their mistakes."""
+"""Small changes to recorded steps, to what looks at them later, to batches that a GPU makes, and to the stand-in for it."""
 
 from pathlib import Path
 
@@ -6,9 +6,16 @@ from tests.mutation import Mutant, Table
 
 EMULATED = ["--backend", "emulated"]
 GRAPH = "tests/backend/test_graph.py"
+MOVED = "tests/data/test_moved_batches.py"
 TESTS_OF = {
     "backend/graph.py": [GRAPH],
     "backend/memory.py": [GRAPH],
+    "backend/uploads.py": ["tests/backend/test_uploads.py"],
+    "data/loader.py": [MOVED],
+    "data/augment/moves.py": [MOVED],
+    "data/array_dataset.py": [MOVED],
+    "data/subset.py": [MOVED],
+    "runs/prepare.py": [MOVED],
     "testing/cupy_graph.py": ["tests/testing/test_capture.py", GRAPH],
     "testing/cupy_stand_in.py": ["tests/testing/test_capture.py", GRAPH],
     "training/finite_guard.py": ["tests/training/test_finite_guard.py"],
@@ -23,6 +30,89 @@ MUTANTS = [
     Mutant("backend/graph.py", "                memory.drop(pool, cupy.cuda.Device(device.index))\n", ""),
     Mutant("backend/memory.py", "            pool.free_all_blocks()\n", ""),
     Mutant("backend/memory.py", "if pool.total_bytes() == 0:", "if True:"),
+    # Uploads beside a GPU's work.
+    Mutant("backend/uploads.py", "own.wait_event(place.read)", "own"),
+    Mutant("backend/uploads.py", "outer.wait_event(own.record(place.arrived))", "own.record(place.arrived)"),
+    Mutant("backend/uploads.py", "outer.record(place.read)", "own.record(place.read)"),
+    Mutant("backend/uploads.py", "                outer.record(place.read)", "                pass"),
+    Mutant(
+        "backend/uploads.py",
+        "                place.arrived.synchronize()\n            fill",
+        "                pass\n            fill",
+    ),
+    Mutant(
+        "backend/uploads.py", "            self._places.append(place)\n", "            self._places.insert(0, place)\n"
+    ),
+    Mutant(
+        "backend/uploads.py",
+        "            with own:\n                place",
+        "            with outer:\n                place",
+    ),
+    Mutant("backend/uploads.py", "self._places[0].here.size < size", "self._places[0].here.size < 0"),
+    Mutant("backend/uploads.py", "        _wait(self._places, current(self.device))\n", ""),
+    Mutant("backend/uploads.py", "            place.read.synchronize()\n", ""),
+    Mutant("backend/uploads.py", "            place.read.record()  #", "            pass  #"),
+    Mutant("backend/uploads.py", "        weakref.finalize(self, _wait, self._places, there)\n", ""),
+    # Batches that are made on a GPU.
+    Mutant(
+        "data/loader.py",
+        "moves = there.moves._replace(keys=there.moves.keys[places])",
+        "moves = there.moves._replace(keys=there.samples[places])",
+    ),
+    Mutant("data/loader.py", "Moves(moves, epoch, keys)", "Moves(moves, 0, keys)"),
+    Mutant(
+        "data/loader.py",
+        "samples_there if order.keys is samples and not streams else",
+        "samples_there if not streams else",
+    ),
+    Mutant("data/loader.py", "dataset.indices[samples], dataset.parent", "samples, dataset.parent"),
+    Mutant("data/loader.py", "moves_of(self.augment, self.seed, size)", "moves_of(self.augment, 0, size)"),
+    Mutant("data/loader.py", "self.augment is not None and there.moves is None", "self.augment is not None"),
+    Mutant("data/loader.py", "type(dataset) is not ArrayDataset", "False"),
+    Mutant("data/loader.py", "self.augment is None or self.collate is not None or", "self.augment is None or"),
+    Mutant("data/augment/moves.py", "[*one.in_turn(own), *waiting]", "[*waiting, *one.in_turn(own)]"),
+    Mutant("data/augment/moves.py", "len(moves) <= MOST_MOVES and ", ""),
+    Mutant("data/augment/moves.py", "number <= MOST_PIXELS", "number > 0 or True"),
+    Mutant("data/augment/moves.py", "type(one) is RandomFlip", "isinstance(one, RandomFlip)"),
+    Mutant("data/augment/moves.py", 'if one.fill == "reflect" else', 'if one.fill == "zero" else'),
+    Mutant("data/augment/moves.py", '"RandomShift", own,', '"RandomShift", seed,'),
+    Mutant(
+        "data/augment/moves.py",
+        "for move in moves for number in move.numbers",
+        "for move in moves[:1] for number in move.numbers",
+    ),
+    Mutant(
+        "data/loader.py",
+        "samples_there if order.keys is samples and not streams else",
+        "samples_there if order.keys is samples else",
+    ),
+    Mutant("data/array_dataset.py", "of_labels = count * self.labels.itemsize", "of_labels = count"),
+    Mutant("data/array_dataset.py", "self.images, chosen, 0, place", "self.images, np.sort(chosen), 0, place"),
+    Mutant("data/array_dataset.py", "        moved._uploads = None\n", ""),
+    Mutant(
+        "data/array_dataset.py",
+        "return self._sent(self._uploads, indices, moves)",
+        "return self._sent(self._uploads, indices)",
+    ),
+    Mutant("data/array_dataset.py", "        moved.labels = moved.labels.astype(np.int64, copy=False)\n", ""),
+    Mutant(
+        "data/array_dataset.py",
+        'if self.device.kind == "cpu" or not self.has_bytes:',
+        "if not self.has_bytes:",
+        equivalent="on the host the plain way of moves calls the augmentation, as the loader does",
+    ),
+    Mutant(
+        "data/array_dataset.py", 'if self.device.kind == "cpu" or not self.has_bytes:', 'if self.device.kind == "cpu":'
+    ),
+    Mutant(
+        "data/subset.py",
+        "self.indices if isinstance(labels, np.ndarray) else self._indices_there",
+        "self._indices_there",
+    ),
+    Mutant(
+        "runs/prepare.py", "return part.streamed(device) if part.has_bytes else part", "return part.streamed(device)"
+    ),
+    Mutant("runs/prepare.py", "part.nbytes <= free_bytes(device) // DATA_SHARE", "part.nbytes <= free_bytes(device)"),
     # Feeds.
     Mutant("backend/graph.py", "            self._feeds.refresh()\n", ""),
     Mutant("backend/graph.py", "self._words += words", "self._words = words"),

@@ -29,7 +29,7 @@ from gpucnn.kernels.gradients import add_batch, clear_unless_finite, limit_norm,
 from gpucnn.kernels.gradients import cuda as gradients_cuda
 from gpucnn.kernels.linear import linear_gradients
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
-from gpucnn.kernels.preprocess import Preparation, preprocess
+from gpucnn.kernels.preprocess import Move, MoveKind, Moves, Preparation, preprocess
 from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.kernels.tree_sum import tree_sum
 from gpucnn.kernels.update import (
@@ -735,6 +735,98 @@ def check_preprocess(backend: Backend, dtype: type) -> None:
     if not backend.on_cpu:  # where nobody looks at indices: no memory beyond the images is read
         far, _ = preprocess(backend.array(source), None, backend.array(np.array([99, -99, 1 << 40])), task)
         np.testing.assert_array_equal(host(far), source[[4, 0, 4]] / np.float32(255))
+    check_moves(backend)
+
+
+MOVES: list[tuple[tuple[MoveKind, tuple[float, ...], int], ...]] = [  # kind, numbers, seed
+    (),
+    ((MoveKind.FLIP, (0.5,), 3),),
+    ((MoveKind.SHIFT, (3, 1), 1 << 63),),
+    ((MoveKind.REFLECT, (9, 2), 7),),
+    ((MoveKind.ALTERNATE, (0.3,), 4),),
+    ((MoveKind.ALTERNATE, (0.3,), 4), (MoveKind.FLIP, (0.4,), 4)),
+    ((MoveKind.BLANK, (4,), 5),),
+    ((MoveKind.BLANK, (3,), 5), (MoveKind.REFLECT, (2, 13), 7), (MoveKind.FLIP, (0.7,), 3), (MoveKind.BLANK, (2,), 8),
+     (MoveKind.SHIFT, (0, 2), 7), (MoveKind.FLIP, (1.0,), 0), (MoveKind.REFLECT, (1, 0), 2), (MoveKind.FLIP, (0.0,), 1)),
+]  # fmt: skip
+
+
+def check_moves(backend: Backend) -> None:
+    """Bit for bit what loops over pixels make of the draws of NumPy's own generators, whatever the blocks have to do."""
+    rng, task = np.random.default_rng(2), Preparation(5, 255, False)
+    source, keys = rng.integers(0, 256, (4, 3, 5, 5), np.uint8), np.array([0, 3, 1 << 40, 12, 5, 1, 77, 8])
+    order, cases = np.array([2, -4, 1, 3, 3, 0, 0, 1]), [(5, False), (8, True), (1, False), (19, False)]
+    for size, resizes in cases[:1] if backend.on_cpu else cases:  # there the plain way does as it is told, and no more
+        whole = source if size > 1 else np.ascontiguousarray(source[:, :, 2:3, 2:3])
+        preparation = Preparation(size, 255, resizes, (0.25, 0.5, 0.1), (0.3, 1.7, 0.9))
+        edge = ((MoveKind.FLIP, (draws_of(MoveKind.FLIP, 3, 0, 77)[0],), 3),)  # a draw that is the probability itself
+        for moves in (edge, *MOVES) if size < 19 else MOVES[-1:]:  # of which a block has a part of an image
+            epoch, blocks = (0, 1) if len(moves) == 1 else ((1 << 33) + 1, 50)
+            steps = tuple(
+                Move(kind, PURPOSES[kind], seed, numbers, functools.partial(moved_by_loops, kind, numbers))
+                for kind, numbers, seed in moves
+            )
+            given = [backend.array(array) for array in (whole, np.arange(4), order, keys)]
+            with few_blocks(blocks):
+                wanted = host(preprocess(*given[:3], preparation)[0])
+                found, labels = preprocess(*given[:3], preparation, Moves(steps, epoch, given[3]))
+            for step in steps:
+                wanted = step.plainly(wanted, keys, step.seed, epoch)
+            assert host(found).tobytes() == wanted.tobytes(), f"{size}: {moves}"
+            np.testing.assert_array_equal(host(labels), order % 4)
+    flip = (Move(MoveKind.FLIP, "here", 1, (1.0,), lambda images, *_: images[..., ::-1]),)
+    for own in (backend.array(np.repeat(keys, 2))[::2], backend.array(keys.astype(np.int32))):  # no kernel takes these
+        found, _ = preprocess(
+            *(backend.array(array) for array in (source, np.arange(4), order)), task, Moves(flip, 0, own)
+        )
+        np.testing.assert_array_equal(host(found), source[order][..., ::-1] / np.float32(255))
+
+
+PURPOSES = {
+    MoveKind.ALTERNATE: "alternates",
+    MoveKind.FLIP: "flips",
+    MoveKind.SHIFT: "shifts",
+    MoveKind.REFLECT: "reflected",
+    MoveKind.BLANK: "",
+}
+
+
+def draws_of(kind: MoveKind, seed: int, epoch: int, key: int) -> list[float]:
+    """The two numbers that a move of an image is drawn by."""
+    import hashlib
+
+    purpose = int.from_bytes(hashlib.blake2b(PURPOSES[kind].encode(), digest_size=8).digest(), "little")
+    philox = np.random.Philox(key=np.array([seed, purpose], np.uint64), counter=np.array([0, epoch, key, 0], np.uint64))
+    return np.random.Generator(philox).random(2).tolist()
+
+
+def moved_by_loops(
+    kind: MoveKind, numbers: tuple[float, ...], images: Array, keys: Array, seed: int, epoch: int
+) -> Array:
+    """A move of images (N, C, S, S), one pixel at a time."""
+    moved, size = np.empty_like(images), images.shape[2]
+    back_and_forth = np.pad(np.arange(size), 20, "reflect").tolist()
+    for number, key in enumerate(keys.tolist()):
+        drawn = draws_of(kind, seed, 0 if kind is MoveKind.ALTERNATE else epoch, key)
+        for row, column in itertools.product(range(size), repeat=2):
+            y, x = row, column
+            if kind is MoveKind.ALTERNATE:
+                x = size - 1 - column if (drawn[0] < numbers[0]) ^ (epoch % 2 == 1) else column
+            elif kind is MoveKind.FLIP:
+                x = size - 1 - column if drawn[0] < numbers[0] else column
+            elif kind is MoveKind.BLANK:
+                side, (top, left) = int(numbers[0]), (int(draw * size) - int(numbers[0]) // 2 for draw in drawn)
+                y = -1 if row in range(top, top + side) and column in range(left, left + side) else row
+            else:
+                down, right = (
+                    int(draw * (2 * int(limit) + 1)) - int(limit) for draw, limit in zip(drawn, numbers, strict=True)
+                )
+                y, x = row + down, column + right
+                if kind is MoveKind.REFLECT:
+                    y, x = back_and_forth[20 + y], back_and_forth[20 + x]
+            inside = 0 <= y < size and 0 <= x < size
+            moved[number, :, row, column] = images[number, :, y, x] if inside else 0
+    return moved
 
 
 def neighbours(place: int, native: int, size: int) -> tuple[int, np.float32]:

@@ -43,7 +43,9 @@ def operations_of_a_step(monkeypatch: pytest.MonkeyPatch, preprocess: Any = None
 
         if options.pop("average", False):
             options["average"] = optim.WeightAverage(model)
-        loader = data.DataLoader(part, 64, shuffle=True, mix=options.pop("mix", None))
+        loader = data.DataLoader(
+            part, 64, shuffle=True, mix=options.pop("mix", None), augment=options.pop("augment", None)
+        )
         trainer = training.Trainer(
             model, optimizer, loader, None, schedule=lambda step: 0.03 / (1 + step), callbacks=[Mark()], **options
         )
@@ -71,8 +73,9 @@ def test_a_step_of_lenet(monkeypatch: pytest.MonkeyPatch, report: Callable[[str]
         ({"clip_value": 0.1}, {"clip": 1}, 0),
         ({"average": True}, {"average": 1}, 1),
         ({"preprocess": data.Preprocess(1, 8, 32, 16, "pad", (0.3,), (0.2,))}, {}, 0),
+        ({"augment": data.Compose(data.RandomFlip(), data.RandomShift(2, "reflect"), data.Cutout(3))}, {}, 0),
     ],
-    ids=["clip_norm", "clip_value", "average", "pad and normalise"],
+    ids=["clip_norm", "clip_value", "average", "pad and normalise", "flip, shift and cutout"],
 )
 def test_what_options_add(
     options: dict[str, Any], launches: dict[str, int], uploads: int, monkeypatch: pytest.MonkeyPatch

@@ -41,12 +41,16 @@ class Compose:
     @on_their_device
     def __call__(self, images: Array, indices: np.ndarray, seed: int, epoch: int) -> Array:
         """Images (B, C, H, W) through all augmentations in turn."""
-        kinds = [type(augment) for augment in self.augmentations]
-        for place, augment in enumerate(self.augmentations):
-            repeat = kinds[:place].count(kinds[place])
-            own = int(generator(seed, "Compose", repeat).integers(1 << 63)) if repeat else seed
+        for augment, own in self.in_turn(seed):
             images = augment(images, indices, own, epoch)
         return images
+
+    def in_turn(self, seed: int) -> list[tuple[Augment, int]]:
+        """Each augmentation with the seed that it gets."""
+        kinds = [type(augment) for augment in self.augmentations]
+        repeats = [kinds[:place].count(kind) for place, kind in enumerate(kinds)]
+        seeds = [int(generator(seed, "Compose", one).integers(1 << 63)) if one else seed for one in repeats]
+        return list(zip(self.augmentations, seeds, strict=True))
 
 
 def draws(owner: str, images: Array, indices: np.ndarray, seed: int, epoch: int, count: int) -> np.ndarray:

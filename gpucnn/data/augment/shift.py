@@ -35,10 +35,7 @@ class RandomShift:
         drawn = draws("RandomShift", images, indices, seed, epoch, 2)
         xp = xp_of(images)
         batch, channels, height, width = images.shape
-        down, right = (
-            round(self.max_shift * size) if isinstance(self.max_shift, float) else self.max_shift
-            for size in (height, width)
-        )
+        down, right = self.most_pixels(height, width)
         shape = check_shape("RandomShift", (batch, channels, height + 2 * down, width + 2 * right))
         shifts = whole(drawn, (2 * down + 1, 2 * right + 1))
         rows, columns = shifts[:, :1] + np.arange(height), shifts[:, 1:] + np.arange(width)
@@ -53,6 +50,12 @@ class RandomShift:
             )
         places = flat_places(source, xp.asarray(rows)[:, :, None], xp.asarray(columns)[:, None])
         return source.reshape(-1)[places]
+
+    def most_pixels(self, height: int, width: int) -> tuple[int, int]:
+        """By how many pixels images are moved at most: up or down, and left or right."""
+        if isinstance(self.max_shift, float):
+            return round(self.max_shift * height), round(self.max_shift * width)
+        return self.max_shift, self.max_shift
 
 
 def _as_shift(value: int | float) -> int | float:
