@@ -1,7 +1,7 @@
 """Convolution on a GPU without columns: kernels that gather from the images while they multiply. See implicit.cu.
 
-What a kernel makes of the columns passes through shared memory alone, so each array is read and written about once. Tiles
-are chosen here, by sizes alone: what a sum is made of, and in which order, depends on no GPU.
+What would be columns passes through shared memory alone, so each array is read and written about once. Tiles are chosen here,
+by sizes alone: what a sum is made of, and in which order, depends on no GPU.
 """
 
 from functools import lru_cache
@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.convolution.plain import Convolution
+from gpucnn.kernels.channel_sums import channel_sums
+from gpucnn.kernels.convolution.plain import Convolution, Gradients
+from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import contiguous, launch
 
-SIZES = (
-    "constant int groups, constant int channels, constant int filters, constant int height, constant int width, "
-    "constant int kernel_height, constant int kernel_width, constant int stride_height, constant int stride_width, "
-    "constant int padding_top, constant int padding_left, constant int dilation_height, constant int dilation_width, "
-    "constant int output_height, constant int output_width, "
-    "constant int forward_rows, constant int forward_columns, constant int forward_channels"
-)
-"""What the compiler knows: channels and filters of a group, the window, and how the products are cut."""
+SIZES = ", ".join(
+    f"constant int {name}"
+    for name in (
+        "groups", "channels", "filters", "height", "width", "kernel_height", "kernel_width", "stride_height", "stride_width",
+        "padding_top", "padding_left", "dilation_height", "dilation_width", "output_height", "output_width",
+        "forward_rows", "forward_columns", "forward_channels", "images_rows", "images_columns", "images_filters",
+        "weight_rows", "weight_channels",
+    )
+)  # fmt: skip
+"""What the compiler knows: channels and filters of a group, the window, and how the three products are cut."""
 
 SOURCE = Path(__file__).with_name("implicit.cu")
 FORWARD = Kernel(
@@ -29,9 +33,25 @@ FORWARD = Kernel(
     "conv2d_forward",
     f"const T* images, const T* weight, const T* bias = null, T* output, I positions, int relu, {SIZES}",
 )
+IMAGES_GRADIENT = Kernel(
+    SOURCE,
+    "conv2d_images_gradient",
+    f"const T* gradient, const T* output = null, const T* weight, T* images, I pixels, {SIZES}",
+)
+WEIGHT_GRADIENT = Kernel(
+    SOURCE,
+    "conv2d_weight_gradient",
+    f"const T* gradient, const T* output = null, const T* images, T* slices, I positions, I length, {SIZES}",
+    block=128,
+)
+ADD_SLICES = Kernel(
+    SOURCE,
+    "conv2d_add_slices",
+    f"const T* slices, T* weight_gradient, T* bias_gradient = null, I size, I count, {SIZES}",
+)
 
-LEFT, RIGHT, APART = 1280, 4608, 4
-"""Elements of shared memory for a step of each matrix, as in implicit.cu."""
+LEFT, RIGHT, APART, STEP = 1280, 4608, 4, 16
+"""As in implicit.cu: elements of shared memory for a step of each matrix, those that keep rows apart, positions of a step."""
 
 MOST_TAPS = 32
 """Which of them lie inside the image is kept in the bits of a word."""
@@ -39,19 +59,42 @@ MOST_TAPS = 32
 TILES = ((64, 128), (64, 64), (32, 256), (32, 128), (16, 256), (16, 128), (8, 128))
 """(rows, columns) of a tile that a block works on, large ones first: they read each element less often."""
 
-FEWEST_TILES = 256
-"""Fewer leave multiprocessors of a large GPU without work; then tiles are smaller, if they can be."""
-
 DEPTH = 8
 """Rows that a step multiplies, at least."""
 
+FEWEST_TILES = 256
+"""Fewer leave multiprocessors of a large GPU without work; then tiles are smaller, if they can be, or positions are cut."""
 
-class Tile(NamedTuple):
-    """How a product is cut: rows and columns of a tile, and how many channels' taps a step takes."""
+WEIGHT_ROWS, WEIGHT_COLUMNS = (64, 32, 16, 8), {64: 128, 32: 160, 16: 160, 8: 160}
+"""Filters of a tile of the weight's gradient, and the most columns, one of them for the bias."""
 
-    rows: int
-    columns: int
-    channels: int
+FEWEST_POSITIONS, MOST_POSITIONS = 64, 4096
+"""Of a slice: fewer are not worth its place in memory, more make sums that lose digits."""
+
+
+class Tiles(NamedTuple):
+    """How the three products are cut, in the order of `SIZES`."""
+
+    forward_rows: int
+    forward_columns: int
+    forward_channels: int
+    images_rows: int
+    images_columns: int
+    images_filters: int
+    weight_rows: int
+    weight_channels: int
+
+
+class Plan(NamedTuple):
+    """How a convolution is computed."""
+
+    constants: tuple[int, ...]
+    forward_tiles: int
+    images_tiles: int
+    weight_tiles: int
+    length: int
+    """Positions of a slice."""
+    slices: int
 
 
 def suits(task: Convolution) -> bool:
@@ -61,37 +104,73 @@ def suits(task: Convolution) -> bool:
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
-    output = xp_of(images).empty(task.output_shape, images.dtype)
-    sizes = _constants(task)
-    tile = sizes[-1]
-    batch, filters, *size = task.output_shape
-    positions = batch * prod(size)
+    output, plan = xp_of(images).empty(task.output_shape, images.dtype), _plan(task)
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
-    tiles = -(-positions // tile.columns) * -(-(filters // task.groups) // tile.rows) * task.groups
-    launch(FORWARD, tiles * FORWARD.block, *arrays, positions, int(task.relu), *sizes[0], *tile)
+    threads = plan.forward_tiles * FORWARD.block
+    launch(FORWARD, threads, *arrays, _positions(task), int(task.relu), *plan.constants)
     return output
 
 
+def conv2d_gradients(
+    task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
+) -> None:
+    """`plain.conv2d_gradients`."""
+    plan, gradient, output = _plan(task), contiguous(gradient), contiguous(output)
+    if found.weight is not None and images is not None:
+        size = found.weight.size + len(weight)
+        slices = xp_of(gradient).empty((plan.slices, size), gradient.dtype)
+        arrays = (gradient, output, contiguous(images), slices)
+        threads = plan.weight_tiles * WEIGHT_GRADIENT.block
+        launch(WEIGHT_GRADIENT, threads, *arrays, _positions(task), plan.length, *plan.constants)
+        launch(ADD_SLICES, size, slices, found.weight, found.bias, size, plan.slices, *plan.constants)
+    elif found.bias is not None:
+        passed = gradient if output is None else relu_gradient(gradient, output)
+        channel_sums(passed.reshape(*passed.shape[:2], -1), out=found.bias)
+    if found.images is not None:
+        arrays = (gradient, output, contiguous(weight), found.images)
+        pixels = prod(task.image_shape) // task.image_shape[1]
+        launch(IMAGES_GRADIENT, plan.images_tiles * IMAGES_GRADIENT.block, *arrays, pixels, *plan.constants)
+
+
+def _positions(task: Convolution) -> int:
+    return prod(task.output_shape) // task.output_shape[1]
+
+
 @lru_cache(4096)
-def _constants(task: Convolution) -> tuple[tuple[int, ...], Tile]:
-    filters, channels = task.weight_shape[:2]
-    window = task.window.sizes(
-        (task.image_shape[2], task.image_shape[3]), (task.output_shape[2], task.output_shape[3])
-    )
-    filters //= task.groups
-    positions = task.output_shape[0] * prod(task.output_shape[2:])
-    tile = _tile(filters, positions, task.groups, channels, prod(task.window.kernel))
-    return (task.groups, channels, filters, *window), tile
+def _plan(task: Convolution) -> Plan:
+    (batch, _, *size), channels, taps = task.image_shape, task.weight_shape[1], prod(task.window.kernel)
+    filters, groups, positions = task.weight_shape[0] // task.groups, task.groups, _positions(task)
+    forward, forward_tiles = _tile(filters, positions, groups, channels, taps)
+    images, images_tiles = _tile(channels, batch * prod(size), groups, filters, taps)
+    rows = min(WEIGHT_ROWS, key=lambda rows: (_parts(filters, rows) * rows, _parts(filters, rows)))
+    together = min(channels, (WEIGHT_COLUMNS[rows] - 1) // taps)
+    tiles = _parts(filters, rows) * _parts(channels, together) * groups
+    length = _parts(positions, _parts(FEWEST_TILES, tiles))
+    length = _parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
+    slices = _parts(positions, length)
+    window = task.window.sizes((size[0], size[1]), (task.output_shape[2], task.output_shape[3]))
+    constants = (groups, channels, filters, *window, *Tiles(*forward, *images, rows, together))
+    return Plan(constants, forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
-def _tile(rows: int, columns: int, groups: int, channels: int, taps: int) -> Tile:
-    """The tile for a product of `groups` matrices (rows, channels * taps) with (channels * taps, columns)."""
+def _tile(rows: int, columns: int, groups: int, depth: int, taps: int) -> tuple[tuple[int, int, int], int]:
+    """Rows and columns of a tile for `groups` products of matrices (rows, depth * taps) and (depth * taps, columns).
+
+    With how much of the depth a step takes; and how many tiles there are.
+    """
+
+    def count(shape: tuple[int, int]) -> int:
+        return _parts(rows, shape[0]) * _parts(columns, shape[1]) * groups
 
     def cost(shape: tuple[int, int]) -> tuple[int, bool, int]:
-        tiles = -(-rows // shape[0])
-        return tiles * shape[0], tiles * -(-columns // shape[1]) * groups < FEWEST_TILES, tiles
+        return _parts(rows, shape[0]) * shape[0], count(shape) < FEWEST_TILES, count(shape)
 
     fitting = [shape for shape in TILES if taps * shape[1] <= RIGHT and taps * (shape[0] + APART) <= LEFT]
     height, width = min(fitting, key=cost)
-    most = min(RIGHT // (taps * width), LEFT // (taps * (height + APART)))
-    return Tile(height, width, max(1, min(most, channels, max(-(-DEPTH // taps), 256 // width))))
+    most = min(RIGHT // (taps * width), LEFT // (taps * (height + APART)), depth)
+    return (height, width, min(most, max(_parts(DEPTH, taps), 256 // width))), count((height, width))
+
+
+def _parts(whole: int, size: int) -> int:
+    """How many parts of `size` cover a whole."""
+    return -(-whole // size)
