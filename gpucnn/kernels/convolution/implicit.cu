@@ -49,7 +49,7 @@ __device__ __forceinline__ void multiply(
 #pragma unroll
         for (int i = 0; i < own.rows; ++i)
 #pragma unroll
-            for (int j = 0; j < own.columns; ++j) sums[i][j] += a[i] * b[j];
+            for (int j = 0; j < own.columns; ++j) sums[i][j] = fma(a[i], b[j], sums[i][j]);
     }
 }
 
@@ -66,11 +66,10 @@ __device__ __forceinline__ unsigned taps_inside(int top, int start)
     return inside;
 }
 
-// Of window taps, those of output position (row, column) in its image, which start at pixel (top, start), go to `place` of the
-// right matrix, `apart` elements from one another. `inside` tells which lie inside the image.
-__device__ __forceinline__ void gather(const T* plane, int top, int start, unsigned inside, A* place, int apart)
+// Put the taps of a window into the right matrix, from `place` on, `apart` elements from one another. Its first tap is at
+// `corner`, and `inside` tells which of them are read.
+__device__ __forceinline__ void gather(const T* corner, unsigned inside, A* place, int apart)
 {
-    const T* corner = plane + (top * width + start);
 #pragma unroll
     for (int tap = 0; tap < TAPS; ++tap) {
         const int offset = tap / kernel_width * dilation_height * width + tap % kernel_width * dilation_width;
@@ -79,7 +78,7 @@ __device__ __forceinline__ void gather(const T* plane, int top, int start, unsig
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_forward(
-    const T* images, const T* weight, const T* bias, T* output, I positions, int relu)
+    const T* images, const T* weight, const T* bias, T* output, I positions)
 {
     __shared__ A left[LEFT], right[RIGHT];
     const int thread_rows = forward_rows < 16 ? 4 : 8, across = BLOCK * thread_rows / forward_rows;
@@ -97,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_forward(
         const int top = (int)(position / output_width % output_height) * stride_height - padding_top;
         const int start = (int)(position % output_width) * stride_width - padding_left;
         const unsigned inside = position < positions ? taps_inside(top, start) : 0;
-        const T* planes = images + (position / POSITIONS * groups + group) * channels * PIXELS;
+        const T* corner = images + (position / POSITIONS * groups + group) * channels * PIXELS + (top * width + start);
         A sums[MOST_ROWS][MOST_COLUMNS] = {};
         for (int channel = 0; channel < channels; channel += forward_channels) {
             for (int i = threadIdx.x; i < forward_rows * depth; i += BLOCK) {
@@ -106,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_forward(
                 left[k * left_width + row] = there ? (A)rows[row * (channels * TAPS) + channel * TAPS + k] : (A)0;
             }
             for (int one = threadIdx.x / forward_columns; one < forward_channels; one += BLOCK / forward_columns)
-                gather(planes + (channel + one) * PIXELS, top, start, channel + one < channels ? inside : 0,
+                gather(corner + (channel + one) * PIXELS, channel + one < channels ? inside : 0,
                        right + one * TAPS * forward_columns + lane, forward_columns);
             __syncthreads();
             multiply(left, left_width, right, forward_columns, depth, own, sums);
@@ -155,7 +154,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_images_gradient(
             const bool column = along >= 0 && along % stride_width == 0 && along / stride_width < output_width;
             reached |= (unsigned)(pixel < pixels && row && column) << tap;
         }
-        const I image = pixel / PIXELS * groups + group;
+        const I corner = (pixel / PIXELS * groups + group) * filters * POSITIONS
+            + (from_top / stride_height * output_width + from_left / stride_width);
         A sums[MOST_ROWS][MOST_COLUMNS] = {};
         for (int filter = 0; filter < filters; filter += images_filters) {
             for (int i = threadIdx.x; i < images_rows * depth; i += BLOCK) {
@@ -165,16 +165,17 @@ extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_images_gradient(
                 left[(one * TAPS + tap) * left_width + row] = there ? (A)weight[at * TAPS + tap] : (A)0;
             }
             for (int one = threadIdx.x / images_columns; one < images_filters; one += BLOCK / images_columns) {
-                const I plane = (image * filters + filter + one) * POSITIONS;
                 const unsigned taken = filter + one < filters ? reached : 0;
+                const I plane = corner + (filter + one) * POSITIONS;
 #pragma unroll
                 for (int tap = 0; tap < TAPS; ++tap) {
-                    const int row = (from_top - tap / kernel_width * dilation_height) / stride_height;
-                    const int column = (from_left - tap % kernel_width * dilation_width) / stride_width;
+                    // What a tap has reached is a whole number of strides away, so the remainders of both divisions are equal.
+                    const int up = tap / kernel_width * dilation_height / stride_height;
+                    const I at = plane - (up * output_width + tap % kernel_width * dilation_width / stride_width);
                     A value = 0;
                     if (taken >> tap & 1) {
-                        value = (A)gradient[plane + (row * output_width + column)];
-                        if (output && (A)output[plane + (row * output_width + column)] == 0) value = 0;
+                        value = (A)gradient[at];
+                        if (relu && (A)output[at] == 0) value = 0;
                     }
                     right[(one * TAPS + tap) * images_columns + lane] = value;
                 }
@@ -228,14 +229,15 @@ extern "C" __global__ void __launch_bounds__(WEIGHT_BLOCK) conv2d_weight_gradien
                 A value = 0;
                 if (position < stop && first_filter + row < filters) {
                     value = (A)gradient[at];
-                    if (output && (A)output[at] == 0) value = 0;
+                    if (relu && (A)output[at] == 0) value = 0;
                 }
                 left[lane * left_width + row] = value;
             }
             const unsigned inside = position < stop ? taps_inside(top, start) : 0;
+            const T* corner = images + (image * channels + first_channel) * PIXELS + (top * width + start);
             for (int one = threadIdx.x / STEP; one < weight_channels; one += WEIGHT_BLOCK / STEP)
-                gather(images + (image * channels + first_channel + one) * PIXELS, top, start,
-                       first_channel + one < channels ? inside : 0, right + lane * right_width + one * TAPS, 1);
+                gather(corner + one * PIXELS, first_channel + one < channels ? inside : 0,
+                       right + lane * right_width + one * TAPS, 1);
             __syncthreads();
             multiply(left, left_width, right, right_width, STEP, own, sums);
             __syncthreads();  // until all have read what this step has brought

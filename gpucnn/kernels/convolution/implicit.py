@@ -20,7 +20,7 @@ SIZES = ", ".join(
     f"constant int {name}"
     for name in (
         "groups", "channels", "filters", "height", "width", "kernel_height", "kernel_width", "stride_height", "stride_width",
-        "padding_top", "padding_left", "dilation_height", "dilation_width", "output_height", "output_width",
+        "padding_top", "padding_left", "dilation_height", "dilation_width", "output_height", "output_width", "relu",
         "forward_rows", "forward_columns", "forward_channels", "images_rows", "images_columns", "images_filters",
         "weight_rows", "weight_channels",
     )
@@ -31,7 +31,7 @@ SOURCE = Path(__file__).with_name("implicit.cu")
 FORWARD = Kernel(
     SOURCE,
     "conv2d_forward",
-    f"const T* images, const T* weight, const T* bias = null, T* output, I positions, int relu, {SIZES}",
+    f"const T* images, const T* weight, const T* bias = null, T* output, I positions, {SIZES}",
 )
 IMAGES_GRADIENT = Kernel(
     SOURCE,
@@ -61,6 +61,9 @@ TILES = ((64, 128), (64, 64), (32, 256), (32, 128), (16, 256), (16, 128), (8, 12
 
 DEPTH = 8
 """Rows that a step multiplies, at least."""
+
+GATHERING = 6
+"""What it costs to gather an element of the columns, in multiply-adds; each row of tiles gathers them again."""
 
 FEWEST_TILES = 256
 """Fewer leave multiprocessors of a large GPU without work; then tiles are smaller, if they can be, or positions are cut."""
@@ -107,7 +110,7 @@ def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) 
     output, plan = xp_of(images).empty(task.output_shape, images.dtype), _plan(task)
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
     threads = plan.forward_tiles * FORWARD.block
-    launch(FORWARD, threads, *arrays, _positions(task), int(task.relu), *plan.constants)
+    launch(FORWARD, threads, *arrays, _positions(task), *plan.constants)
     return output
 
 
@@ -142,14 +145,14 @@ def _plan(task: Convolution) -> Plan:
     filters, groups, positions = task.weight_shape[0] // task.groups, task.groups, _positions(task)
     forward, forward_tiles = _tile(filters, positions, groups, channels, taps)
     images, images_tiles = _tile(channels, batch * prod(size), groups, filters, taps)
-    rows = min(WEIGHT_ROWS, key=lambda rows: (_parts(filters, rows) * rows, _parts(filters, rows)))
+    rows = min(WEIGHT_ROWS, key=lambda rows: _parts(filters, rows) * (rows + GATHERING))
     together = min(channels, (WEIGHT_COLUMNS[rows] - 1) // taps)
     tiles = _parts(filters, rows) * _parts(channels, together) * groups
     length = _parts(positions, _parts(FEWEST_TILES, tiles))
     length = _parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
     slices = _parts(positions, length)
     window = task.window.sizes((size[0], size[1]), (task.output_shape[2], task.output_shape[3]))
-    constants = (groups, channels, filters, *window, *Tiles(*forward, *images, rows, together))
+    constants = (groups, channels, filters, *window, int(task.relu), *Tiles(*forward, *images, rows, together))
     return Plan(constants, forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
@@ -163,7 +166,7 @@ def _tile(rows: int, columns: int, groups: int, depth: int, taps: int) -> tuple[
         return _parts(rows, shape[0]) * _parts(columns, shape[1]) * groups
 
     def cost(shape: tuple[int, int]) -> tuple[int, bool, int]:
-        return _parts(rows, shape[0]) * shape[0], count(shape) < FEWEST_TILES, count(shape)
+        return _parts(rows, shape[0]) * (shape[0] + GATHERING), count(shape) < FEWEST_TILES, count(shape)
 
     fitting = [shape for shape in TILES if taps * shape[1] <= RIGHT and taps * (shape[0] + APART) <= LEFT]
     height, width = min(fitting, key=cost)
