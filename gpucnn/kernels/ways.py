@@ -1,5 +1,6 @@
 """How an operation computes, and the one place where that is chosen.
 
+    IMPLICIT    kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
     CUDA        our kernels in CUDA C, on CuPy's arrays of float32 and float64
     COMPILED    loops that are compiled at first use, on NumPy's arrays of float32: the extra `fast`
     NUMPY       NumPy on all threads
@@ -31,6 +32,7 @@ VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
 class Way(Enum):
     """How an operation computes."""
 
+    IMPLICIT = "implicit"
     CUDA = "cuda"
     COMPILED = "compiled"
     NUMPY = "numpy"
@@ -40,7 +42,7 @@ class Way(Enum):
 
 
 ASKED_IN_TURN = {
-    Way.CUDA: (Way.CUDA, Way.PLAIN),
+    Way.CUDA: (Way.IMPLICIT, Way.CUDA, Way.PLAIN),
     Way.COMPILED: (Way.COMPILED, Way.NUMPY, Way.PLAIN),
     Way.NUMPY: (Way.NUMPY, Way.PLAIN),
     Way.PLAIN: (Way.PLAIN,),

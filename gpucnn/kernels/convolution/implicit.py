@@ -53,6 +53,10 @@ ADD_SLICES = Kernel(
 LEFT, RIGHT, APART, STEP = 1280, 4608, 4, 16
 """As in implicit.cu: elements of shared memory for a step of each matrix, those that keep rows apart, positions of a step."""
 
+MOST_FILTERS = 128
+"""Of a group. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an H200, whose memory moves
+a byte in the time of some 15 FLOPs, with about so many; a GPU with a slower memory would gain from some hundred more."""
+
 MOST_TAPS = 32
 """Which of them lie inside the image is kept in the bits of a word."""
 
@@ -102,7 +106,8 @@ class Plan(NamedTuple):
 
 def suits(task: Convolution) -> bool:
     """Whether a convolution is done well without columns."""
-    return not task.window.is_pixel and prod(task.window.kernel) <= MOST_TAPS
+    taps, filters = prod(task.window.kernel), task.weight_shape[0] // task.groups
+    return not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
