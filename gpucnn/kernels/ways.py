@@ -54,6 +54,7 @@ Suits: TypeAlias = Mapping[Way, Callable[[Any], bool]]
 
 _FLOAT32 = np.dtype(np.float32)
 _chosen: str | None = None
+_left_out: Way | None = None
 
 
 def way_of(*arrays: Array | None) -> Way:
@@ -72,7 +73,7 @@ def way_of(*arrays: Array | None) -> Way:
 def choose(ways: Mapping[Way, Any], *arrays: Array | None, task: Any = None, suits: Suits | None = None) -> Way:
     """The first way in the table that works on these arrays and does not decline the task."""
     for way in ASKED_IN_TURN[way_of(*arrays)]:
-        if way in ways and (suits is None or way not in suits or suits[way](task)):
+        if way in ways and way is not _left_out and (suits is None or way not in suits or suits[way](task)):
             if way is not Way.COMPILED and recorder() is not None:
                 raise CaptureError(
                     f"{_operation(ways[way])} is computed in the {way.value} way here, not by compiled loops; leave such "
@@ -130,6 +131,17 @@ def describe() -> str:
     known = supported_processor()
     assert known is not None
     return f"compiled by llvmlite for {known.processor}, {known.lanes} floats at a time"
+
+
+@contextmanager
+def leave_out(way: Way) -> Iterator[None]:
+    """Inside, no operation is computed in this way: to compare it with the one that is asked next."""
+    global _left_out
+    before, _left_out = _left_out, way
+    try:
+        yield
+    finally:
+        _left_out = before
 
 
 @contextmanager

@@ -12,6 +12,8 @@
 
 #define BLOCK 256
 #define WEIGHT_BLOCK 128
+// Blocks that a multiprocessor must have registers for: with no word of it the compiler goes for more, and spills a few.
+#define RESIDENT (sizeof(A) > 4 ? 1 : 2)
 #define TAPS (kernel_height * kernel_width)
 #define PIXELS ((I)height * width)
 #define POSITIONS ((I)output_height * output_width)
@@ -77,7 +79,7 @@ __device__ __forceinline__ void gather(const T* corner, unsigned inside, A* plac
     }
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_forward(
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_forward(
     const T* images, const T* weight, const T* bias, T* output, I positions)
 {
     __shared__ A left[LEFT], right[RIGHT];
@@ -129,7 +131,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_forward(
 }
 
 // `output` is that of the convolution if a ReLU followed: where it is 0, no gradient passes.
-extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_images_gradient(
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_gradient(
     const T* gradient, const T* output, const T* weight, T* images, I pixels)
 {
     __shared__ A left[LEFT], right[RIGHT];

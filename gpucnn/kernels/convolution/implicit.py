@@ -4,6 +4,7 @@ What would be columns passes through shared memory alone, so each array is read 
 by sizes alone: what a sum is made of, and in which order, depends on no GPU.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -27,22 +28,34 @@ SIZES = ", ".join(
 )  # fmt: skip
 """What the compiler knows: channels and filters of a group, the window, and how the three products are cut."""
 
+
+
+def _multiply_adds(sizes: Mapping[str, int]) -> int:
+    """Of a convolution, or of one of its gradients: the same."""
+    taps, each = sizes["kernel_height"] * sizes["kernel_width"], sizes["output_height"] * sizes["output_width"]
+    positions = sizes["positions"] if "positions" in sizes else sizes["pixels"] // (sizes["height"] * sizes["width"]) * each
+    return positions * sizes["groups"] * sizes["filters"] * sizes["channels"] * taps
+
+
 SOURCE = Path(__file__).with_name("implicit.cu")
 FORWARD = Kernel(
     SOURCE,
     "conv2d_forward",
     f"const T* images, const T* weight, const T* bias = null, T* output, I positions, {SIZES}",
+    multiply_adds=_multiply_adds,
 )
 IMAGES_GRADIENT = Kernel(
     SOURCE,
     "conv2d_images_gradient",
     f"const T* gradient, const T* output = null, const T* weight, T* images, I pixels, {SIZES}",
+    multiply_adds=_multiply_adds,
 )
 WEIGHT_GRADIENT = Kernel(
     SOURCE,
     "conv2d_weight_gradient",
     f"const T* gradient, const T* output = null, const T* images, T* slices, I positions, I length, {SIZES}",
     block=128,
+    multiply_adds=_multiply_adds,
 )
 ADD_SLICES = Kernel(
     SOURCE,
