@@ -65,10 +65,7 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
     ]
     columns = [_columns(one, one.by_columns()) for one in predictions]
     found += ["", *stacked_tables(COLUMNS_HEADER, columns, "l" + "r" * (len(COLUMNS_HEADER) - 1))]
-    found += [
-        f"gather: convolutions with windows of 2 to {MOST_TAPS} taps and at most {MOST_FILTERS} filters a group gather what they "
-        f"multiply (conv2d_forward and the like); others lay it out as columns for cuBLAS (im2col, gemm), but 1x1 without padding"
-    ]
+    found.append(_rule())
     shared = [_shared(one, one.shared(gpus)) for one in predictions for gpus in GPUS_OF_A_MACHINE]
     found += ["", *stacked_tables(SHARED_HEADER, shared, "l" + "r" * (len(SHARED_HEADER) - 1))]
     found += [
@@ -145,6 +142,15 @@ def _columns(one: Prediction, by_columns: Prediction) -> list[str]:
         moved = counts(step.operations)
         found += [f"{(moved.bytes_read + moved.bytes_written) / 1e6:,.1f}", f"{step.graph_seconds() * 1e3:.3f}"]
     return found
+
+
+def _rule() -> str:
+    """Which convolutions gather what they multiply."""
+    most = MOST_FILTERS["float32"]
+    return (
+        f"gather: convolutions with windows of 2 to {MOST_TAPS} taps and at most {most} filters a group gather what they "
+        f"multiply (conv2d_forward and the like); others lay it out as columns for cuBLAS (im2col, gemm), but for 1x1"
+    )
 
 
 def _shared(one: Prediction, shared: Sharing) -> list[str]:

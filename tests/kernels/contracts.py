@@ -152,25 +152,23 @@ CONVOLUTIONS = [  # a window, batch, groups, channels and filters of a group, Re
 
 
 def check_implicit(backend: Backend, dtype: type) -> None:
-    for number, (case, batch, groups, channels, filters, relu) in enumerate(CONVOLUTIONS):
+    for number, (case, batch, groups, channels, filters, rectified) in enumerate(CONVOLUTIONS):
         images = draw(dtype, batch, groups * channels, *case[4], seed=number)
         weight = draw(dtype, groups * filters, channels, *case[0], seed=number + 100)
         with few_blocks(2 if number % 2 else 100):
-            check_implicit_of(backend, images, weight, case, groups, relu)
+            check_implicit_of(backend, images, weight, case, groups, rectified)
     # Tiles with other rows to a thread, over the end of rows and columns; and slices of other lengths.
     for number, (tile, rows) in enumerate((((64, 64), 64), ((32, 128), 16), ((16, 256), 32))):
         shapes = {"TILES": (tile,), "WEIGHT_ROWS": (rows,), "FEWEST_TILES": 3}
         lengths = {"FEWEST_POSITIONS": 30 + 20 * number, "MOST_POSITIONS": 60 + number}
         images, weight = draw(dtype, 1, 1, 7, 13), draw(dtype, tile[0] + 1, 1, 2, 1, seed=number)
         with mock.patch.multiple(implicit, **shapes, **lengths):
-            implicit._plan.cache_clear()
+            implicit.plan_of.cache_clear()
             check_implicit_of(backend, images, weight, ((2, 1), (1, 1), (0, 0), (1, 1), (7, 13)), 1, number == 1)
-    implicit._plan.cache_clear()
+    implicit.plan_of.cache_clear()
 
 
-def check_implicit_of(
-    backend: Backend, images: Array, weight: Array, case: tuple, groups: int, relu: bool
-) -> None:
+def check_implicit_of(backend: Backend, images: Array, weight: Array, case: tuple, groups: int, relu: bool) -> None:
     dtype, task = images.dtype.type, convolution(images, weight, Window.of(*case[:4]), groups, relu)
     forward, back = (conv2d, conv2d_gradients) if backend.on_cpu else (implicit.conv2d, implicit.conv2d_gradients)
     bias, gradient = draw(dtype, len(weight), seed=1), draw(dtype, *task.output_shape, seed=2)
@@ -183,9 +181,8 @@ def check_implicit_of(
     kept = found[0] if relu else None
     back(task, slopes, x, kernel, kept, ConvolutionGradients(*found[1:]))
     passed = np.where(host(found[0]) != 0, gradient, 0) if relu else gradient
-    expected = convolution_by_windows(images, weight, bias, case, groups, relu), *(
-        slopes_by_windows(images, weight, passed.astype(np.float64), case, groups)
-    )
+    expected = [convolution_by_windows(images, weight, bias, case, groups, relu)]
+    expected += slopes_by_windows(images, weight, passed.astype(np.float64), case, groups)
     for ours, wanted in zip(found, expected, strict=True):
         close(ours, wanted, dtype, scale=np.abs(wanted).max() + 1)
     if len(images) < 3:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
+from gpucnn.backend.cublas import chosen_precision
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.elementwise import relu_gradient
@@ -29,11 +30,12 @@ SIZES = ", ".join(
 """What the compiler knows: channels and filters of a group, the window, and how the three products are cut."""
 
 
-
 def _multiply_adds(sizes: Mapping[str, int]) -> int:
     """Of a convolution, or of one of its gradients: the same."""
     taps, each = sizes["kernel_height"] * sizes["kernel_width"], sizes["output_height"] * sizes["output_width"]
-    positions = sizes["positions"] if "positions" in sizes else sizes["pixels"] // (sizes["height"] * sizes["width"]) * each
+    positions = (
+        sizes["positions"] if "positions" in sizes else sizes["pixels"] // (sizes["height"] * sizes["width"]) * each
+    )
     return positions * sizes["groups"] * sizes["filters"] * sizes["channels"] * taps
 
 
@@ -66,9 +68,9 @@ ADD_SLICES = Kernel(
 LEFT, RIGHT, APART, STEP = 1280, 4608, 4, 16
 """As in implicit.cu: elements of shared memory for a step of each matrix, those that keep rows apart, positions of a step."""
 
-MOST_FILTERS = 128
-"""Of a group. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an H200, whose memory moves
-a byte in the time of some 15 FLOPs, with about so many; a GPU with a slower memory would gain from some hundred more."""
+MOST_FILTERS = {"float32": 64, "tf32": 32}
+"""Of a group, for each `backend.precision`. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an
+H200 sooner, on GPUs with a slower memory later, see `gpucnn bench --device cuda --model`."""
 
 MOST_TAPS = 32
 """Which of them lie inside the image is kept in the bits of a word."""
@@ -118,14 +120,14 @@ class Plan(NamedTuple):
 
 
 def suits(task: Convolution) -> bool:
-    """Whether a convolution is done well without columns."""
+    """Whether a convolution is done well without columns; one with 1x1 filters needs none in any way."""
     taps, filters = prod(task.window.kernel), task.weight_shape[0] // task.groups
-    return not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS
+    return not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS[chosen_precision()]
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
-    output, plan = xp_of(images).empty(task.output_shape, images.dtype), _plan(task)
+    output, plan = xp_of(images).empty(task.output_shape, images.dtype), plan_of(task)
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
     threads = plan.forward_tiles * FORWARD.block
     launch(FORWARD, threads, *arrays, _positions(task), *plan.constants)
@@ -136,7 +138,7 @@ def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    plan, gradient, output = _plan(task), contiguous(gradient), contiguous(output)
+    plan, gradient, output = plan_of(task), contiguous(gradient), contiguous(output)
     if found.weight is not None and images is not None:
         size = found.weight.size + len(weight)
         slices = xp_of(gradient).empty((plan.slices, size), gradient.dtype)
@@ -158,7 +160,8 @@ def _positions(task: Convolution) -> int:
 
 
 @lru_cache(4096)
-def _plan(task: Convolution) -> Plan:
+def plan_of(task: Convolution) -> Plan:
+    """How the kernels go about a convolution and its gradients."""
     (batch, _, *size), channels, taps = task.image_shape, task.weight_shape[1], prod(task.window.kernel)
     filters, groups, positions = task.weight_shape[0] // task.groups, task.groups, _positions(task)
     forward, forward_tiles = _tile(filters, positions, groups, channels, taps)

@@ -44,4 +44,4 @@ def convolution_constants(shape: tuple[int, ...], relu: bool = False) -> tuple[t
     weight = (filters * groups, channels, kernel, kernel)
     task = Convolution((batch, channels * groups, size, size), weight, output, window, groups, relu)
     names = [parameter.name for parameter in implicit.FORWARD.parameters if parameter.constant]
-    return tuple(zip(names, implicit._plan(task).constants, strict=True))
+    return tuple(zip(names, implicit.plan_of(task).constants, strict=True))
