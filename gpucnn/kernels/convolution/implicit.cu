@@ -26,6 +26,10 @@
 // Positions that a step of the weight's gradient takes.
 #define STEP 16
 
+// Products that are added up one after the other, at most, and slices.
+#define LONGEST_SUM 512
+#define SLICES_A_SUM 16
+
 // The rows and columns of a tile whose sums one thread holds, at most.
 #define MOST_ROWS 16
 #define MOST_COLUMNS 5
@@ -53,6 +57,18 @@ __device__ __forceinline__ void multiply(
 #pragma unroll
             for (int j = 0; j < own.columns; ++j) sums[i][j] = fma(a[i], b[j], sums[i][j]);
     }
+}
+
+// Put a thread's sums into its totals: sums that are not too long keep the digits that float32 has.
+__device__ __forceinline__ void settle(Share own, A (&sums)[MOST_ROWS][MOST_COLUMNS], A (&totals)[MOST_ROWS][MOST_COLUMNS])
+{
+#pragma unroll
+    for (int i = 0; i < own.rows; ++i)
+#pragma unroll
+        for (int j = 0; j < own.columns; ++j) {
+            totals[i][j] += sums[i][j];
+            sums[i][j] = 0;
+        }
 }
 
 // Bit t says whether tap t of the window that starts at (top, start) lies inside the image.
@@ -86,6 +102,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_forward(
     const int thread_rows = forward_rows < 16 ? 4 : 8, across = BLOCK * thread_rows / forward_rows;
     const Share own = {thread_rows, forward_columns / across, across};
     const int depth = forward_channels * TAPS, left_width = forward_rows + APART;
+    const int together = LONGEST_SUM / depth * forward_channels;  // channels of one sum
     const int row_tiles = (filters + forward_rows - 1) / forward_rows;
     const I tiles = (positions + forward_columns - 1) / forward_columns * (row_tiles * groups);
     for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
@@ -99,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_forward(
         const int start = (int)(position % output_width) * stride_width - padding_left;
         const unsigned inside = position < positions ? taps_inside(top, start) : 0;
         const T* corner = images + (position / POSITIONS * groups + group) * channels * PIXELS + (top * width + start);
-        A sums[MOST_ROWS][MOST_COLUMNS] = {};
+        A sums[MOST_ROWS][MOST_COLUMNS] = {}, totals[MOST_ROWS][MOST_COLUMNS] = {};
         for (int channel = 0; channel < channels; channel += forward_channels) {
             for (int i = threadIdx.x; i < forward_rows * depth; i += BLOCK) {
                 const int row = i / depth, k = i % depth;
@@ -112,7 +129,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_forward(
             __syncthreads();
             multiply(left, left_width, right, forward_columns, depth, own, sums);
             __syncthreads();  // until all have read what this step has brought
+            if (channels > together && channel % together == together - forward_channels) settle(own, sums, totals);
         }
+        settle(own, sums, totals);
 #pragma unroll
         for (int j = 0; j < own.columns; ++j) {
             const I place = first + column_of(own, j);
@@ -122,7 +141,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_forward(
             for (int i = 0; i < own.rows; ++i) {
                 const int filter = first_filter + row_of(own, i);
                 if (filter >= filters) continue;
-                A value = sums[i][j];
+                A value = totals[i][j];
                 if (bias) value += (A)bias[group * filters + filter];
                 target[filter * POSITIONS] = (T)(relu && value <= 0 ? (A)0 : value);
             }
@@ -138,6 +157,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_grad
     const int thread_rows = images_rows < 16 ? 4 : 8, across = BLOCK * thread_rows / images_rows;
     const Share own = {thread_rows, images_columns / across, across};
     const int depth = images_filters * TAPS, left_width = images_rows + APART;
+    const int together = LONGEST_SUM / depth * images_filters;  // filters of one sum
     const int row_tiles = (channels + images_rows - 1) / images_rows;
     const I tiles = (pixels + images_columns - 1) / images_columns * (row_tiles * groups);
     for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
@@ -158,7 +178,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_grad
         }
         const I corner = (pixel / PIXELS * groups + group) * filters * POSITIONS
             + (from_top / stride_height * output_width + from_left / stride_width);
-        A sums[MOST_ROWS][MOST_COLUMNS] = {};
+        A sums[MOST_ROWS][MOST_COLUMNS] = {}, totals[MOST_ROWS][MOST_COLUMNS] = {};
         for (int filter = 0; filter < filters; filter += images_filters) {
             for (int i = threadIdx.x; i < images_rows * depth; i += BLOCK) {
                 const int one = i / (images_rows * TAPS), row = i / TAPS % images_rows, tap = i % TAPS;
@@ -185,7 +205,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_grad
             __syncthreads();
             multiply(left, left_width, right, images_columns, depth, own, sums);
             __syncthreads();  // until all have read what this step has brought
+            if (filters > together && filter % together == together - images_filters) settle(own, sums, totals);
         }
+        settle(own, sums, totals);
 #pragma unroll
         for (int j = 0; j < own.columns; ++j) {
             const I place = first + column_of(own, j);
@@ -194,7 +216,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_grad
 #pragma unroll
             for (int i = 0; i < own.rows; ++i) {
                 const int channel = first_channel + row_of(own, i);
-                if (channel < channels) target[channel * PIXELS] = (T)sums[i][j];
+                if (channel < channels) target[channel * PIXELS] = (T)totals[i][j];
             }
         }
     }
@@ -220,7 +242,7 @@ extern "C" __global__ void __launch_bounds__(WEIGHT_BLOCK) conv2d_weight_gradien
         const int lane = threadIdx.x % STEP;
         for (int column = taps + threadIdx.x / STEP; column < right_width; column += WEIGHT_BLOCK / STEP)
             right[lane * right_width + column] = column == taps ? (A)1 : (A)0;
-        A sums[MOST_ROWS][MOST_COLUMNS] = {};
+        A sums[MOST_ROWS][MOST_COLUMNS] = {}, totals[MOST_ROWS][MOST_COLUMNS] = {};
         for (I first = slice * length; first < stop; first += STEP) {
             const I position = first + lane;
             const I image = position / POSITIONS * groups + group, place = position % POSITIONS;
@@ -243,7 +265,9 @@ extern "C" __global__ void __launch_bounds__(WEIGHT_BLOCK) conv2d_weight_gradien
             __syncthreads();
             multiply(left, left_width, right, right_width, STEP, own, sums);
             __syncthreads();  // until all have read what this step has brought
+            if (weight_is_long && (first - slice * length) % LONGEST_SUM == LONGEST_SUM - STEP) settle(own, sums, totals);
         }
+        settle(own, sums, totals);
 #pragma unroll
         for (int j = 0; j < own.columns; ++j) {
             const int column = column_of(own, j), k = column == taps ? channels * TAPS : first_channel * TAPS + column;
@@ -252,7 +276,7 @@ extern "C" __global__ void __launch_bounds__(WEIGHT_BLOCK) conv2d_weight_gradien
             for (int i = 0; i < own.rows; ++i) {
                 const int filter = first_filter + row_of(own, i);
                 const I row = (slice * groups + group) * filters + filter;
-                if (filter < filters) slices[row * (channels * TAPS + 1) + k] = (T)sums[i][j];
+                if (filter < filters) slices[row * (channels * TAPS + 1) + k] = (T)totals[i][j];
             }
         }
     }
@@ -265,7 +289,11 @@ extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_add_slices(
     const I threads = gridDim.x * blockDim.x;
     for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
         A total = 0;
-        for (I slice = 0; slice < count; ++slice) total += (A)slices[slice * size + i];
+        for (I first = 0; first < count; first += SLICES_A_SUM) {
+            A sum = 0;
+            for (I slice = first; slice < min(first + SLICES_A_SUM, count); ++slice) sum += (A)slices[slice * size + i];
+            total += sum;
+        }
         const I filter = i / (channels * TAPS + 1), column = i % (channels * TAPS + 1);
         if (column < channels * TAPS)
             weight_gradient[filter * (channels * TAPS) + column] = (T)total;

@@ -24,7 +24,7 @@ SIZES = ", ".join(
         "groups", "channels", "filters", "height", "width", "kernel_height", "kernel_width", "stride_height", "stride_width",
         "padding_top", "padding_left", "dilation_height", "dilation_width", "output_height", "output_width", "relu",
         "forward_rows", "forward_columns", "forward_channels", "images_rows", "images_columns", "images_filters",
-        "weight_rows", "weight_channels",
+        "weight_rows", "weight_channels", "weight_is_long",
     )
 )  # fmt: skip
 """What the compiler knows: channels and filters of a group, the window, and how the three products are cut."""
@@ -65,8 +65,9 @@ ADD_SLICES = Kernel(
     f"const T* slices, T* weight_gradient, T* bias_gradient = null, I size, I count, {SIZES}",
 )
 
-LEFT, RIGHT, APART, STEP = 1280, 4608, 4, 16
-"""As in implicit.cu: elements of shared memory for a step of each matrix, those that keep rows apart, positions of a step."""
+LEFT, RIGHT, APART, STEP, LONGEST_SUM = 1280, 4608, 4, 16, 512
+"""As in implicit.cu: elements of shared memory for a step of each matrix, those that keep rows apart, positions of a step, and how
+many products are added up one after the other."""
 
 MOST_FILTERS = {"float32": 64, "tf32": 32}
 """Of a group, for each `backend.precision`. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an
@@ -91,7 +92,7 @@ WEIGHT_ROWS, WEIGHT_COLUMNS = (64, 32, 16, 8), {64: 128, 32: 160, 16: 160, 8: 16
 """Filters of a tile of the weight's gradient, and the most columns, one of them for the bias."""
 
 FEWEST_POSITIONS, MOST_POSITIONS = 64, 4096
-"""Of a slice: fewer are not worth its place in memory, more make sums that lose digits."""
+"""Of a slice: fewer are not worth its place in memory, more keep multiprocessors waiting."""
 
 
 class Tiles(NamedTuple):
@@ -105,6 +106,8 @@ class Tiles(NamedTuple):
     images_filters: int
     weight_rows: int
     weight_channels: int
+    weight_is_long: int
+    """Whether a slice has more positions than one sum takes."""
 
 
 class Plan(NamedTuple):
@@ -173,7 +176,14 @@ def plan_of(task: Convolution) -> Plan:
     length = _parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
     slices = _parts(positions, length)
     window = task.window.sizes((size[0], size[1]), (task.output_shape[2], task.output_shape[3]))
-    constants = (groups, channels, filters, *window, int(task.relu), *Tiles(*forward, *images, rows, together))
+    constants = (
+        groups,
+        channels,
+        filters,
+        *window,
+        int(task.relu),
+        *Tiles(*forward, *images, rows, together, int(length > LONGEST_SUM)),
+    )
     return Plan(constants, forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
