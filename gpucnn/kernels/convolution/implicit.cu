@@ -26,8 +26,9 @@
 // Positions that a step of the weight's gradient takes.
 #define STEP 16
 
-// Products that are added up one after the other, at most, and slices.
+// Products that are added up one after the other in float32, at most, and slices.
 #define LONGEST_SUM 512
+#define SUMS_ARE_CUT (sizeof(A) == 4)
 #define SLICES_A_SUM 16
 
 // The rows and columns of a tile whose sums one thread holds, at most.
@@ -129,7 +130,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_forward(
             __syncthreads();
             multiply(left, left_width, right, forward_columns, depth, own, sums);
             __syncthreads();  // until all have read what this step has brought
-            if (channels > together && channel % together == together - forward_channels) settle(own, sums, totals);
+            if (SUMS_ARE_CUT && channels > together && channel % together == together - forward_channels) settle(own, sums, totals);
         }
         settle(own, sums, totals);
 #pragma unroll
@@ -205,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_grad
             __syncthreads();
             multiply(left, left_width, right, images_columns, depth, own, sums);
             __syncthreads();  // until all have read what this step has brought
-            if (filters > together && filter % together == together - images_filters) settle(own, sums, totals);
+            if (SUMS_ARE_CUT && filters > together && filter % together == together - images_filters) settle(own, sums, totals);
         }
         settle(own, sums, totals);
 #pragma unroll
@@ -265,7 +266,7 @@ extern "C" __global__ void __launch_bounds__(WEIGHT_BLOCK) conv2d_weight_gradien
             __syncthreads();
             multiply(left, left_width, right, right_width, STEP, own, sums);
             __syncthreads();  // until all have read what this step has brought
-            if (weight_is_long && (first - slice * length) % LONGEST_SUM == LONGEST_SUM - STEP) settle(own, sums, totals);
+            if (SUMS_ARE_CUT && weight_is_long && (first - slice * length + STEP) % LONGEST_SUM == 0) settle(own, sums, totals);
         }
         settle(own, sums, totals);
 #pragma unroll
