@@ -7,7 +7,7 @@ sheet, or the shortest time of a kernel, and the host is in the way where it lau
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -20,6 +20,8 @@ from gpucnn.benchmark.gpus import GPU
 from gpucnn.benchmark.limit import Work, training_step_work
 from gpucnn.benchmark.rivals import GPUCNN, Rival
 from gpucnn.benchmark.training_step import CLASSES, MODELS, Workload, training_step
+from gpucnn.kernels.kernel import KERNELS
+from gpucnn.kernels.ways import Way, leave_out
 from gpucnn.optim.shard_sum import ShardSum
 from gpucnn.testing.operation_log import Kind, Operation
 from gpucnn.testing.untouched_gpu import untouched_gpu
@@ -39,6 +41,9 @@ MEMORY_SHARE, PRODUCT_SHARE, TF32_PRODUCT_SHARE, ISSUE_SHARE = 0.9, 0.85, 0.75, 
 SLOTS_AN_ELEMENT = 25
 """Instructions for each element of a kernel's largest array, most of them index arithmetic. Assumed for all kernels: the
 limit to which `nox -s compile` holds our elementwise ones."""
+
+GATHERED_SHARE = 0.5
+"""Of the instructions of a convolution that gathers what it multiplies, those that multiply: `nox -s compile` prints them."""
 
 TILE, SMALLEST_TILE, SPLIT = 128, 16, 256
 """Assumed of cuBLAS: sides of the tile that a multiprocessor works on; the depth from which one product is cut into several."""
@@ -82,7 +87,7 @@ class KernelRow(NamedTuple):
     bytes_read: int
     bytes_written: int
     flops: int
-    """Of products; 0 for what is no product."""
+    """Of products, cuBLAS's and our own kernels'; 0 for what is no product."""
     seconds: float
     roofline: float
     """Seconds that bytes and FLOPs alone would take at the GPU's best."""
@@ -106,7 +111,7 @@ def counts(operations: Iterable[Operation]) -> Counts:
     for operation in operations:
         of_kind[operation.kind] += 1
         read, written = read + operation.read, written + operation.written
-        flops += operation.flops if operation.kind == "product" else 0
+        flops += operation.flops if _multiplies(operation) else 0
     waits = of_kind["download"] + of_kind["synchronize"]
     return Counts(of_kind["launch"], of_kind["product"], of_kind["upload"], waits, read, written, flops)
 
@@ -192,6 +197,11 @@ class Prediction:
         time = sum(seconds(one, self.gpu) for one in operations)
         return Sharing(gpus, len(exchanges), len(operations) - len(exchanges), sent, time)
 
+    def by_columns(self) -> "Prediction":
+        """The same step, all of its convolutions by columns and cuBLAS."""
+        with leave_out(Way.IMPLICIT):
+            return replace(self, operations=step_operations(self.workload))
+
     def kernels(self) -> list[KernelRow]:
         """The operations by name, those that take longest first."""
         rows: dict[tuple[Kind, str], KernelRow] = {}
@@ -203,7 +213,7 @@ class Prediction:
                 before.calls + 1,
                 before.bytes_read + operation.read,
                 before.bytes_written + operation.written,
-                before.flops + (operation.flops if operation.kind == "product" else 0),
+                before.flops + (operation.flops if _multiplies(operation) else 0),
                 before.seconds + seconds(operation, self.gpu),
                 before.roofline + roofline_seconds(operation, self.gpu),
             )
@@ -219,6 +229,8 @@ def seconds(operation: Operation, gpu: GPU, tf32: bool = False) -> float:
         return gpu.exchange_floor + _sent(operation) / gpu.peer_link
     if operation.kind == "product":
         arithmetic = _product_seconds(operation, gpu, tf32)
+    elif _multiplies(operation):
+        arithmetic = operation.flops / (gpu.fp32 * GATHERED_SHARE * ISSUE_SHARE)
     else:
         arithmetic = operation.flops * SLOTS_AN_ELEMENT / (gpu.slots * ISSUE_SHARE)
     return max(nbytes / (_bandwidth(nbytes, gpu) * MEMORY_SHARE), arithmetic, gpu.launch_floor)
@@ -231,7 +243,13 @@ def roofline_seconds(operation: Operation, gpu: GPU) -> float:
         return nbytes / gpu.host_link
     if operation.kind == "exchange":
         return _sent(operation) / gpu.peer_link
-    return max(nbytes / _bandwidth(nbytes, gpu), (operation.flops if operation.kind == "product" else 0) / gpu.fp32)
+    return max(nbytes / _bandwidth(nbytes, gpu), (operation.flops if _multiplies(operation) else 0) / gpu.fp32)
+
+
+def _multiplies(operation: Operation) -> bool:
+    """Whether it is a product of matrices, cuBLAS's or a kernel of ours, and its FLOPs those of one."""
+    own = KERNELS.get(operation.name)
+    return operation.kind == "product" or (own is not None and own.multiply_adds is not None)
 
 
 def _sent(operation: Operation) -> int:

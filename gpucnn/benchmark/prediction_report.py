@@ -6,6 +6,7 @@ from typing import Any
 
 from gpucnn.benchmark.gpus import GPU
 from gpucnn.benchmark.prediction import (
+    GATHERED_SHARE,
     ISSUE_SHARE,
     MEMORY_SHARE,
     PRODUCT_SHARE,
@@ -17,11 +18,13 @@ from gpucnn.benchmark.prediction import (
     Sharing,
     counts,
 )
+from gpucnn.kernels.convolution.implicit import MOST_FILTERS, MOST_TAPS
 from gpucnn.text_table import stacked_tables
 
 STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "eager ms >",
                "graph ms", "TF32 ms", "of roofline")  # fmt: skip
 SHARED_HEADER = ("predicted", "GPUs", "NCCL", "sums", "MB sent", "us", "efficiency >")
+COLUMNS_HEADER = ("predicted", "gather", "lay out", "MB", "graph ms", "all by columns: MB", "graph ms")
 GPUS_OF_A_MACHINE = (2, 4, 8)
 KERNEL_HEADER = ("predicted", "calls", "MB read", "MB written", "GFLOP", "us", "of the time", "of roofline")
 
@@ -35,6 +38,7 @@ def assumptions(gpu: GPU) -> list[str]:
         f"{gpu.fp32 / 1e12:.1f} TFLOP/s float32 ({PRODUCT_SHARE:.0%})",
         f"{gpu.tf32 / 1e12:.1f} TF32 ({TF32_PRODUCT_SHARE:.0%})",
         f"{SLOTS_AN_ELEMENT} instructions an element ({ISSUE_SHARE:.0%} of those there are)",
+        f"{GATHERED_SHARE:.0%} of a gathering convolution's multiply",
         f"{gpu.launch_floor * 1e6:.1f} us for the shortest kernel",
         f"{gpu.peer_link / 1e9:.0f} GB/s to another GPU, {gpu.exchange_floor * 1e6:.0f} us for the shortest exchange",
     )
@@ -59,6 +63,9 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
         "eager: launched one by one; graph: the step as one graph; TF32: that with products on tensor cores",
         "of roofline: the least time for the bytes and multiply-adds that the net needs, over that of the graph",
     ]
+    columns = [_columns(one, one.by_columns()) for one in predictions]
+    found += ["", *stacked_tables(COLUMNS_HEADER, columns, "l" + "r" * (len(COLUMNS_HEADER) - 1))]
+    found.append(_rule())
     shared = [_shared(one, one.shared(gpus)) for one in predictions for gpus in GPUS_OF_A_MACHINE]
     found += ["", *stacked_tables(SHARED_HEADER, shared, "l" + "r" * (len(SHARED_HEADER) - 1))]
     found += [
@@ -93,11 +100,16 @@ def _as_json(one: Prediction) -> dict[str, Any]:
         "host_python_seconds": None,
         "predicted_graph_seconds": one.graph_seconds(),
         "predicted_graph_seconds_tf32": one.graph_seconds(tf32=True),
+        "by_columns": _by_columns_as_json(one.by_columns()),
         "roofline_seconds": one.roofline,
         "roofline_share": one.roofline_share,
         "on_several_gpus": [one.shared(gpus)._asdict() for gpus in GPUS_OF_A_MACHINE],
         "kernels": [row._asdict() for row in one.kernels()],
     }
+
+
+def _by_columns_as_json(one: Prediction) -> dict[str, Any]:
+    return {**counts(one.operations)._asdict(), "predicted_graph_seconds": one.graph_seconds()}
 
 
 def _sum(one: Prediction) -> KernelRow:
@@ -121,6 +133,24 @@ def _step(one: Prediction) -> list[str]:
         ),
         f"{one.roofline_share:.2f}",
     ]
+
+
+def _columns(one: Prediction, by_columns: Prediction) -> list[str]:
+    names = [operation.name for operation in one.operations]
+    found = [str(one.workload), f"{names.count('conv2d_forward'):,}", f"{names.count('im2col'):,}"]
+    for step in (one, by_columns):
+        moved = counts(step.operations)
+        found += [f"{(moved.bytes_read + moved.bytes_written) / 1e6:,.1f}", f"{step.graph_seconds() * 1e3:.3f}"]
+    return found
+
+
+def _rule() -> str:
+    """Which convolutions gather what they multiply."""
+    most = MOST_FILTERS["float32"]
+    return (
+        f"gather: convolutions with windows of 2 to {MOST_TAPS} taps and at most {most} filters a group gather what they "
+        f"multiply (conv2d_forward and the like); others lay it out as columns for cuBLAS (im2col, gemm), but for 1x1"
+    )
 
 
 def _shared(one: Prediction, shared: Sharing) -> list[str]:

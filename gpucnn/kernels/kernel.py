@@ -9,7 +9,7 @@ import functools
 import operator
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,10 +114,19 @@ class Kernel:
     - `signature`: its parameter list as it stands in the source; `= null` behind a pointer's name allows None. A
       `constant int` does not stand there: it is declared before the source, for all kernels of the file.
     - `block`: how many threads a block has.
+    - `multiply_adds`: of a kernel that multiplies matrices, how many a call takes, from its integers and constants by name.
     """
 
-    def __init__(self, source: Path, name: str, signature: str, block: int = 256) -> None:
+    def __init__(
+        self,
+        source: Path,
+        name: str,
+        signature: str,
+        block: int = 256,
+        multiply_adds: Callable[[Mapping[str, int]], int] | None = None,
+    ) -> None:
         self.source, self.name, self.signature, self.block = source, name, signature, block
+        self.multiply_adds = multiply_adds
         KERNELS[name] = self
 
     @functools.cached_property

@@ -1,5 +1,6 @@
 """How an operation computes, and the one place where that is chosen.
 
+    IMPLICIT    kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
     CUDA        our kernels in CUDA C, on CuPy's arrays of float32 and float64
     COMPILED    loops that are compiled at first use, on NumPy's arrays of float32: the extra `fast`
     NUMPY       NumPy on all threads
@@ -31,6 +32,7 @@ VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
 class Way(Enum):
     """How an operation computes."""
 
+    IMPLICIT = "implicit"
     CUDA = "cuda"
     COMPILED = "compiled"
     NUMPY = "numpy"
@@ -40,7 +42,7 @@ class Way(Enum):
 
 
 ASKED_IN_TURN = {
-    Way.CUDA: (Way.CUDA, Way.PLAIN),
+    Way.CUDA: (Way.IMPLICIT, Way.CUDA, Way.PLAIN),
     Way.COMPILED: (Way.COMPILED, Way.NUMPY, Way.PLAIN),
     Way.NUMPY: (Way.NUMPY, Way.PLAIN),
     Way.PLAIN: (Way.PLAIN,),
@@ -52,6 +54,7 @@ Suits: TypeAlias = Mapping[Way, Callable[[Any], bool]]
 
 _FLOAT32 = np.dtype(np.float32)
 _chosen: str | None = None
+_left_out: Way | None = None
 
 
 def way_of(*arrays: Array | None) -> Way:
@@ -70,7 +73,7 @@ def way_of(*arrays: Array | None) -> Way:
 def choose(ways: Mapping[Way, Any], *arrays: Array | None, task: Any = None, suits: Suits | None = None) -> Way:
     """The first way in the table that works on these arrays and does not decline the task."""
     for way in ASKED_IN_TURN[way_of(*arrays)]:
-        if way in ways and (suits is None or way not in suits or suits[way](task)):
+        if way in ways and way is not _left_out and (suits is None or way not in suits or suits[way](task)):
             if way is not Way.COMPILED and recorder() is not None:
                 raise CaptureError(
                     f"{_operation(ways[way])} is computed in the {way.value} way here, not by compiled loops; leave such "
@@ -128,6 +131,17 @@ def describe() -> str:
     known = supported_processor()
     assert known is not None
     return f"compiled by llvmlite for {known.processor}, {known.lanes} floats at a time"
+
+
+@contextmanager
+def leave_out(way: Way) -> Iterator[None]:
+    """Inside, no operation is computed in this way: to compare it with the one that is asked next."""
+    global _left_out
+    before, _left_out = _left_out, way
+    try:
+        yield
+    finally:
+        _left_out = before
 
 
 @contextmanager

@@ -5,20 +5,20 @@ import re
 from typing import Any, NamedTuple
 
 from gpucnn.backend import own_package
-from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.kernel import Kernel, Variant
 
 _ASSIGNED = r"\s*=(?!=)"
 
 
 class Traffic(NamedTuple):
-    """Bytes of a device's memory, and how many elements the largest array has."""
+    """Bytes of a device's memory, and FLOPs, as an `Operation` has them."""
 
     read: int
     written: int
-    elements: int
+    flops: int
 
 
-def traffic(kernel: Kernel, arguments: tuple[Any, ...]) -> Traffic:
+def traffic(kernel: Kernel, variant: Variant, arguments: tuple[Any, ...]) -> Traffic:
     """Of one launch, every array counted once: what a kernel reads again comes from a cache.
 
     A pointer to `const` is read. Any other is written, and read as well if the kernel's own body looks into it; what it hands
@@ -33,7 +33,11 @@ def traffic(kernel: Kernel, arguments: tuple[Any, ...]) -> Traffic:
             written += argument.nbytes
         if parameter.const or parameter.name in _updated(kernel):
             read += argument.nbytes
-    return Traffic(read, written, elements)
+    if kernel.multiply_adds is None:
+        return Traffic(read, written, elements)
+    pairs = zip(kernel.arguments, arguments, strict=True)
+    sizes = {own.name: int(number) for own, number in pairs if own.type == "I"} | dict(variant.constants)
+    return Traffic(read, written, 2 * kernel.multiply_adds(sizes))
 
 
 @functools.cache

@@ -24,7 +24,7 @@ class Operation(NamedTuple):
     - `detail`: the shape of what was computed or transferred; the grid of a `.cu` file's kernel;
       how many arrays an exchange sends and receives, and the bytes that go to other GPUs.
     - `read`, `written`: bytes of the device's memory, each array once. `flops`: floating-point operations, 2MNK of a
-      product; of any other computation one for each element of its largest array. `untouched_gpu` finds these, in other
+      product, and of a kernel of ours that is one; of any other computation one for each element of its largest array. `untouched_gpu` finds these, in other
       logs they are 0.
     """
 

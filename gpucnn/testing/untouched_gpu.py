@@ -103,7 +103,7 @@ class _NotingRunner:
         self._cupy = cupy
 
     def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
-        self._cupy.operation_log.add("launch", kernel.name, (blocks,), *traffic(kernel, arguments))
+        self._cupy.operation_log.add("launch", kernel.name, (blocks,), *traffic(kernel, variant, arguments))
 
 
 class _ExplainedCublas(CublasStandIn):

@@ -23,7 +23,7 @@ MUTANTS = [
     ),
     Mutant(
         "benchmark/prediction.py",
-        'flops += operation.flops if operation.kind == "product" else 0',
+        "flops += operation.flops if _multiplies(operation) else 0",
         "flops += operation.flops",
     ),
     Mutant(

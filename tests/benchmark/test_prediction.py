@@ -61,6 +61,30 @@ def test_products_that_do_not_fill_the_gpu(sizes: tuple[int, ...], slower: float
     assert seconds(product, TOY) == pytest.approx(product.flops / (1e13 * 0.85) * slower + more)
 
 
+def test_a_convolution_that_gathers_takes_its_multiply_adds() -> None:
+    convolution = Operation("launch", "conv2d_forward", (1,), 8, 8, 10**9)
+    assert seconds(convolution, TOY) == pytest.approx(1e9 / (1e13 * 0.5 * 0.7))
+    assert seconds(convolution, TOY, tf32=True) == seconds(convolution, TOY)
+    assert roofline_seconds(convolution, TOY) == pytest.approx(1e-4)
+    assert counts([convolution, PRODUCT])[-1] == 10**9 + PRODUCT.flops
+
+
+def test_a_step_and_the_same_by_columns() -> None:
+    found = Prediction.of(Workload("lenet5", 64), GPUS["h200"])
+    by_columns = found.by_columns()
+    ours, laid_out = counts(found.operations), counts(by_columns.operations)
+    assert ours.product_flops == laid_out.product_flops
+    assert 2 * (ours.bytes_read + ours.bytes_written) < laid_out.bytes_read + laid_out.bytes_written
+    names = [[one.name for one in step.operations] for step in (found, by_columns)]
+    assert [step.count("conv2d_forward") for step in names] == [2, 0]
+    assert [step.count("im2col") for step in names] == [0, 4]
+    lines = prediction_report.lines([found])
+    row = lines[next(place for place, line in enumerate(lines) if "lay out" in line) + 2].split()
+    assert row[:4] == ["lenet5", "64", "2", "0"]
+    assert float(row[4]) == round((ours.bytes_read + ours.bytes_written) / 1e6, 1)
+    assert float(row[7]) == round(by_columns.graph_seconds() * 1e3, 3)
+
+
 def test_tensor_cores_are_faster_and_never_slower() -> None:
     assert seconds(PRODUCT, TOY, tf32=True) == pytest.approx(PRODUCT.flops / (1e14 * 0.75))
     for gpu in GPUS.values():
@@ -122,7 +146,7 @@ def test_kernels_are_added_up_and_the_longest_comes_first() -> None:
 
 def test_a_step_is_found_and_predicted() -> None:
     found = Prediction.of(Workload("lenet5", 1024), GPUS["h200"])
-    assert counts(found.operations).products > 10
+    assert counts(found.operations).products == 9, "those of its linear layers"
     assert found.needed == training_step_work(models.LeNet5(), (1, 32, 32), 1024)
     assert 1e-5 < found.graph_seconds() < found.eager_seconds < 1e-2
     assert 0 < found.roofline_share < 1
@@ -146,13 +170,13 @@ def test_everything_that_is_said_says_that_it_is_predicted() -> None:
     assert lines[1] == "exact: counts, bytes, FLOPs of products; a model: all times, +-40%"
     assert lines[2] == (
         "assumed: 1.00 TB/s (90% of it are reached), 4.0 TB/s for what fits half of 200 MB of L2, 10.0 TFLOP/s float32 (85%), "
-        "100.0 TF32 (75%), 25 instructions an element (70% of those there are), 1.0 us for the shortest kernel, "
-        "20 GB/s to another GPU, 10 us for the shortest exchange"
+        "100.0 TF32 (75%), 25 instructions an element (70% of those there are), 50% of a gathering convolution's multiply, "
+        "1.0 us for the shortest kernel, 20 GB/s to another GPU, 10 us for the shortest exchange"
     )
     assert lines[3] == "assumed of the host: 10 us an operation in CuPy's own calls, 20 us to launch a graph"
     assert lines[4].startswith("unknown: the time of the Python around the calls")
     headers = [line for before, line in zip(lines[1:], lines, strict=False) if before.startswith("---")]
-    assert len(headers) == 4
+    assert len(headers) == 5
     assert all(header.startswith("predicted") for header in headers)
 
 

@@ -20,7 +20,8 @@ from gpucnn.kernels import launch
 from gpucnn.kernels.batch_norm import Gradients, Running, batch_norm, batch_norm_gradients
 from gpucnn.kernels.batch_norm import cuda as batch_norm_cuda
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.convolution import cuda, plain
+from gpucnn.kernels.convolution import Gradients as ConvolutionGradients
+from gpucnn.kernels.convolution import conv2d, conv2d_gradients, cuda, implicit, plain
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.dropout import dropout, dropout_factors
 from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
@@ -137,6 +138,95 @@ def check_col2im(backend: Backend, dtype: type) -> None:
                 else:
                     found = cuda.col2im(backend.array(columns), places.shape, window)
             close(found, expected[1:].reshape(places.shape), dtype)
+
+
+CONVOLUTIONS = [  # a window, batch, groups, channels and filters of a group, ReLU
+    (WINDOWS[0], 3, 1, 2, 5, True),
+    (WINDOWS[1], 3, 2, 3, 1, False),
+    (WINDOWS[2], 2, 1, 19, 3, True),
+    (WINDOWS[3], 3, 1, 2, 17, False),
+    (((3, 3), (1, 1), (1, 1), (1, 1), (9, 11)), 2, 1, 3, 9, True),
+    (((5, 5), (2, 2), (2, 2), (1, 1), (6, 7)), 1, 3, 1, 2, False),
+    (((4, 8), (1, 1), (2, 4), (1, 1), (5, 4)), 1, 1, 2, 1, True),
+    (((3, 3), (1, 1), (1, 1), (1, 1), (3, 2)), 1, 1, 60, 3, False),  # sums of more than 512 products
+    (((3, 3), (1, 1), (1, 1), (1, 1), (3, 2)), 1, 1, 3, 60, False),
+    (((1, 2), (1, 1), (0, 0), (1, 1), (30, 41)), 1, 1, 1, 2, False),  # many slices
+    (((1, 2), (1, 1), (0, 0), (1, 1), (30, 41)), 1, 1, 1, 2, False),
+]
+
+
+def check_implicit(backend: Backend, dtype: type) -> None:
+    for number, (case, batch, groups, channels, filters, rectified) in enumerate(CONVOLUTIONS):
+        images = draw(dtype, batch, groups * channels, *case[4], seed=number)
+        weight = draw(dtype, groups * filters, channels, *case[0], seed=number + 100)
+        fewest = 1 if number == len(CONVOLUTIONS) - 1 else implicit.FEWEST_TILES  # of one slice, which is long
+        with few_blocks(2 if number % 2 else 100), mock.patch.object(implicit, "FEWEST_TILES", fewest):
+            implicit.plan_of.cache_clear()
+            check_implicit_of(backend, images, weight, case, groups, rectified)
+    # Tiles with other rows to a thread, over the end of rows and columns; and slices of other lengths.
+    for number, (tile, rows) in enumerate((((64, 64), 64), ((32, 128), 16), ((16, 256), 32))):
+        shapes = {"TILES": (tile,), "WEIGHT_ROWS": (rows,), "FEWEST_TILES": 3}
+        lengths = {"FEWEST_POSITIONS": 30 + 20 * number, "MOST_POSITIONS": 60 + number}
+        images, weight = draw(dtype, 1, 1, 7, 13), draw(dtype, tile[0] + 1, 1, 2, 1, seed=number)
+        with mock.patch.multiple(implicit, **shapes, **lengths):
+            implicit.plan_of.cache_clear()
+            check_implicit_of(backend, images, weight, ((2, 1), (1, 1), (0, 0), (1, 1), (7, 13)), 1, number == 1)
+    implicit.plan_of.cache_clear()
+
+
+def check_implicit_of(backend: Backend, images: Array, weight: Array, case: tuple, groups: int, relu: bool) -> None:
+    dtype, task = images.dtype.type, convolution(images, weight, Window.of(*case[:4]), groups, relu)
+    forward, back = (conv2d, conv2d_gradients) if backend.on_cpu else (implicit.conv2d, implicit.conv2d_gradients)
+    bias, gradient = draw(dtype, len(weight), seed=1), draw(dtype, *task.output_shape, seed=2)
+    x, kernel, offsets, slopes = (backend.array(array) for array in (images, weight, bias, gradient))
+    found = [
+        backend.array(np.full(shape, 7, dtype)) for shape in (task.output_shape, images.shape, weight.shape, bias.shape)
+    ]
+    close(forward(task, x, kernel, None), convolution_by_windows(images, weight, None, case, groups, relu), dtype)
+    found[0] = forward(task, x, kernel, offsets)
+    kept = found[0] if relu else None
+    back(task, slopes, x, kernel, kept, ConvolutionGradients(*found[1:]))
+    passed = np.where(host(found[0]) != 0, gradient, 0) if relu else gradient
+    expected = [convolution_by_windows(images, weight, bias, case, groups, relu)]
+    expected += slopes_by_windows(images, weight, passed.astype(np.float64), case, groups)
+    for ours, wanted in zip(found, expected, strict=True):
+        assert host(ours).dtype == dtype
+        precision = (1e-6 if dtype is np.float32 else 1e-14) * np.abs(wanted).max()
+        np.testing.assert_allclose(host(ours), wanted, rtol=0, atol=precision)
+    if len(images) < 3:
+        return
+    alone = [backend.empty(array.shape, dtype) for array in (weight, bias)]  # what comes alone has the same bits
+    back(task, slopes, x, kernel, kept, ConvolutionGradients(weight=alone[0]))
+    np.testing.assert_array_equal(host(alone[0]), host(found[2]))
+    back(task, slopes, None, kernel, kept, ConvolutionGradients(bias=alone[1]))
+    close(alone[1], expected[3], dtype, scale=10)
+
+
+def convolution_by_windows(
+    images: Array, weight: Array, bias: Array | None, case: tuple, groups: int, relu: bool
+) -> Array:
+    options = case[1], case[2], case[3], groups
+    output = oracles.conv2d(images.astype(np.float64), weight.astype(np.float64), bias, *options)
+    return np.maximum(output, 0) if relu else output
+
+
+def slopes_by_windows(
+    images: Array, weight: Array, gradient: Array, case: tuple, groups: int
+) -> tuple[Array, Array, Array]:
+    """The gradients of images, weight and bias, one window after the other."""
+    kernel, stride, padding, dilation, size = case
+    padded = oracles.pad(images.astype(np.float64), *padding, 0.0)
+    back, of_weight = np.zeros(padded.shape), np.zeros(weight.shape)
+    into = oracles.windows(back, kernel, stride, dilation)  # views: what is added there is added to `back`
+    for (row, column, cut), (_, _, place) in zip(oracles.windows(padded, kernel, stride, dilation), into, strict=True):
+        for group in range(groups):
+            own = slice(group * len(weight) // groups, (group + 1) * len(weight) // groups)
+            channels = slice(group * weight.shape[1], (group + 1) * weight.shape[1])
+            slopes = gradient[:, own, row, column]
+            of_weight[own] += np.einsum("no,nckl->ockl", slopes, cut[:, channels])
+            place[:, channels] += np.einsum("no,ockl->nckl", slopes, weight[own].astype(np.float64))
+    top, left = padding
+    return back[:, :, top : top + size[0], left : left + size[1]], of_weight, gradient.sum((0, 2, 3))
 
 
 def check_max_pool(backend: Backend, dtype: type) -> None:
@@ -901,6 +991,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "dropout.cu": check_dropout,
     "finite.cu": check_finite,
     "im2col.cu": check_im2col,
+    "implicit.cu": check_implicit,
     "lion.cu": check_lion,
     "max_pool.cu": check_max_pool,
     "mean.cu": check_mean,

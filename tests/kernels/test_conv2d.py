@@ -1,7 +1,8 @@
 """Columns, and convolution by tiles of them, against naive loops."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gpucnn.geometry import Window
 from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients, cuda, numpy_way, plain
 from gpucnn.kernels.tiling import tiles
+from gpucnn.kernels.ways import Way, leave_out
 from gpucnn.kernels.workspace import workspace
 from gpucnn.testing import emulated_gpu, oracles
 from gpucnn.testing.windows import WindowCase, window_cases
@@ -24,6 +26,13 @@ def cap_columns(monkeypatch: pytest.MonkeyPatch, byte_cap: int | None) -> None:
     if byte_cap is not None:
         monkeypatch.setattr(numpy_way, "HOST_COLUMN_BYTES", byte_cap)
         monkeypatch.setattr(cuda, "DEVICE_COLUMN_BYTES", byte_cap)
+
+
+def ways_of(backend: Backend) -> Iterator[AbstractContextManager[None]]:
+    """On a GPU two: without columns, and, where that is left out, by columns."""
+    yield nullcontext()
+    if not backend.on_cpu:
+        yield leave_out(Way.IMPLICIT)
 
 
 @settings(max_examples=40)
@@ -91,7 +100,8 @@ def test_conv2d_and_its_gradients_whatever_the_tiles(
     gradient = rng.standard_normal(expected.shape)
     total = (oracles.conv2d(images, weight, None, *options) * gradient * mask).sum()
     filled = [backend.empty(array.shape, np.float64) for array in (images, weight, bias)]
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    columns = nullcontext() if byte_cap is None else leave_out(Way.IMPLICIT)
+    with pytest.MonkeyPatch.context() as monkeypatch, columns:
         cap_columns(monkeypatch, byte_cap)
         output = conv2d(task, *on_device)
         back = backend.array(gradient), on_device[0], on_device[1], output if relu else None
@@ -129,18 +139,22 @@ def test_windows_and_taps_that_are_far_apart(backend: Backend, name: str, groups
     expected = oracles.conv2d(images, weight, None, *options)
     on_device = backend.array(images), backend.array(weight)
     task = convolution(images, weight, window, groups)
-    np.testing.assert_array_equal(host(conv2d(task, *on_device, None)), expected)
     gradient = rng.integers(-4, 5, expected.shape).astype(np.float32)
     others = [rng.integers(-4, 5, array.shape).astype(np.float32) for array in (images, weight)]
-    filled = [backend.empty(array.shape, np.float32) for array in (images, weight)]
+    through_images = (oracles.conv2d(others[0], weight, None, *options) * gradient).sum()
+    through_weight = (oracles.conv2d(images, others[1], None, *options) * gradient).sum()
     back = task, backend.array(gradient), *on_device, None
-    conv2d_gradients(*back, Gradients(*filled))
-    in_images, in_weight = (host(array).astype(float) for array in filled)
-    assert (in_images * others[0]).sum() == (oracles.conv2d(others[0], weight, None, *options) * gradient).sum()
-    assert (in_weight * others[1]).sum() == (oracles.conv2d(images, others[1], None, *options) * gradient).sum()
-    alone = backend.empty(weight.shape, np.float32)
-    conv2d_gradients(*back, Gradients(weight=alone))
-    np.testing.assert_array_equal(host(alone), host(filled[1]))
+    for way in ways_of(backend):
+        filled = [backend.empty(array.shape, np.float32) for array in (images, weight)]
+        alone = backend.empty(weight.shape, np.float32)
+        with way:
+            np.testing.assert_array_equal(host(conv2d(task, *on_device, None)), expected)
+            conv2d_gradients(*back, Gradients(*filled))
+            conv2d_gradients(*back, Gradients(weight=alone))
+        in_images, in_weight = (host(array).astype(float) for array in filled)
+        assert (in_images * others[0]).sum() == through_images
+        assert (in_weight * others[1]).sum() == through_weight
+        np.testing.assert_array_equal(host(alone), host(filled[1]))
 
 
 @pytest.mark.parametrize("on_cpu", ["numpy", "jit"])
@@ -366,14 +380,16 @@ def test_every_way_gives_what_the_plain_one_gives(
     task = convolution(images, weight, case.window, groups, relu)
     gradient = rng.standard_normal(task.output_shape).astype(dtype)
     inputs = [backend.array(array) for array in (images, weight, bias)]
-    output = conv2d(task, *inputs)
     tolerance = {np.float16: 0.05, np.float32: 1e-4, np.float64: 1e-11}[dtype]
-    np.testing.assert_allclose(host(output), plain.conv2d(task, images, weight, bias), tolerance, tolerance)
-    found, expected = (
-        Gradients(*(empty(array.shape, dtype) for array in (images, weight, bias)))
-        for empty in (backend.empty, np.empty)
-    )
-    conv2d_gradients(task, backend.array(gradient), *inputs[:2], output if relu else None, found)
-    plain.conv2d_gradients(task, gradient, images, weight, host(output) if relu else None, expected)
-    for ours, plainly in zip(found, expected, strict=True):
-        np.testing.assert_allclose(host(ours), plainly, tolerance, tolerance)
+    for way in ways_of(backend):
+        found, expected = (
+            Gradients(*(empty(array.shape, dtype) for array in (images, weight, bias)))
+            for empty in (backend.empty, np.empty)
+        )
+        with way:
+            output = conv2d(task, *inputs)
+            conv2d_gradients(task, backend.array(gradient), *inputs[:2], output if relu else None, found)
+        np.testing.assert_allclose(host(output), plain.conv2d(task, images, weight, bias), tolerance, tolerance)
+        plain.conv2d_gradients(task, gradient, images, weight, host(output) if relu else None, expected)
+        for ours, plainly in zip(found, expected, strict=True):
+            np.testing.assert_allclose(host(ours), plainly, tolerance, tolerance)

@@ -12,7 +12,7 @@ from gpucnn.backend import choose_device, cuda, to_host
 from gpucnn.kernels import kernel as declared
 from gpucnn.kernels.elementwise import cuda as elementwise
 from gpucnn.kernels.gemm import matmul
-from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.kernel import NARROW, Kernel, Variant
 from gpucnn.kernels.update import cuda as update
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from gpucnn.testing.emulator import Emulator
@@ -260,4 +260,4 @@ def test_a_kernel_s_source_tells_what_it_updates(tmp_path: Path, monkeypatch: py
     source.write_text(SOURCE)
     kernel = Kernel(source, "moves", "T* x, T* y, T* z, const T* w")
     x, y, z, w = (np.zeros(size, F4) for size in (1, 10, 100, 1000))
-    assert traffic(kernel, (x, y, z, w)) == (4 * 1110, 4 * 111, 1000)
+    assert traffic(kernel, Variant(np.dtype(F4), NARROW), (x, y, z, w)) == (4 * 1110, 4 * 111, 1000)

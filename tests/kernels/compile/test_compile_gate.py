@@ -12,7 +12,7 @@ from gpucnn.errors import DeviceError, KernelError
 from gpucnn.kernels.kernel import KERNELS, NARROW, TYPE_NAMES, WIDE, IndexType, Kernel, Variant, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
-from tests.kernels.compile.windows import WINDOWS, window_constants
+from tests.kernels.compile.windows import CONVOLUTIONS, WINDOWS, convolution_constants, window_constants
 
 SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/**/*.cu"))
 LARGE_ARRAY = """
@@ -71,8 +71,8 @@ def test_signature_and_source_agree(kernel: Kernel) -> None:
     assert " ".join(declared[1].split()) == ", ".join(map(str, kernel.arguments))
 
 
-def windows(path: Path) -> list[tuple[tuple[str, int], ...]]:
-    """Constants for a source: none, or those of windows that are often, and one that is no square."""
+def shapes(path: Path) -> list[tuple[tuple[str, int], ...]]:
+    """Constants for a source: none, or those of shapes that are often, and a window that is no square."""
     names = {
         parameter.name
         for kernel in KERNELS.values()
@@ -80,7 +80,12 @@ def windows(path: Path) -> list[tuple[tuple[str, int], ...]]:
         for parameter in kernel.parameters
         if parameter.constant
     }
-    found = [window_constants(*shape) for shape in WINDOWS] if names else [()]
+    if not names:
+        found: list[tuple[tuple[str, int], ...]] = [()]
+    elif path.name == "implicit.cu":
+        found = [convolution_constants(shape, relu=number % 2 > 0) for number, shape in enumerate(CONVOLUTIONS)]
+    else:
+        found = [window_constants(*shape) for shape in WINDOWS]
     assert names == {name for constants in found for name, _ in constants}
     return found
 
@@ -92,7 +97,8 @@ EVERY_ROW = [
     for index, bits in ((NARROW, 32), (WIDE, 64))
     for architecture in ARCHITECTURES
 ]
-ROWS = EVERY_ROW if os.environ.get("GPUCNN_REQUIRE_NVRTC") == "1" else EVERY_ROW[:: len(EVERY_ROW) // len(SOURCES) - 1]
+EVERYTHING = os.environ.get("GPUCNN_REQUIRE_NVRTC") == "1"
+ROWS = EVERY_ROW if EVERYTHING else EVERY_ROW[:: len(EVERY_ROW) // len(SOURCES) - 1]
 """Each source, by turns with types, indices and architectures; `nox -s compile` tries all of all."""
 
 
@@ -112,7 +118,7 @@ def test_it_compiles_and_fits(
     architecture: str,
 ) -> None:
     kernels = {kernel.name: kernel for kernel in KERNELS.values() if kernel.source == path}
-    for constants in windows(path):
+    for constants in shapes(path)[:: 1 if EVERYTHING else 4]:
         resources = nvrtc.compile(source_text(path, Variant(dtype, index, constants)), architecture)
         assert {row.kernel for row in resources} == set(kernels)
         for row in resources:

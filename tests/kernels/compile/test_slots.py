@@ -10,7 +10,7 @@ from gpucnn.kernels.kernel import KERNELS, NARROW, WIDE, IndexType, Variant, sou
 from gpucnn.testing import sass
 from gpucnn.testing.nvrtc import Nvrtc
 from gpucnn.testing.sass import Instruction, Loop, disassemble, main_loop, parse
-from tests.kernels.compile.windows import window_constants
+from tests.kernels.compile.windows import CONVOLUTIONS, convolution_constants, window_constants
 
 ARCHITECTURE = "sm_90"
 
@@ -43,6 +43,9 @@ LIMITS = [
         for size, stride in ((3, 1), (3, 2), (5, 1), (7, 2))
     ),
 ]
+
+LEAST_SHARE = 0.3
+"""Of the instructions of a convolution that gathers, its multiply-adds."""
 
 AS_IT_WAS = """
 typedef float T; typedef float A;
@@ -78,6 +81,45 @@ def test_slots(nvrtc: Nvrtc, disassembler: None, slots: list[str], limit: Limit)
     narrow, wide = slots_of(nvrtc, limit, NARROW), slots_of(nvrtc, limit, WIDE)
     slots.append(f"{limit!s:<24}{narrow:6.1f} of {limit.most:g}; with 64-bit indices {wide:.1f}")
     assert narrow <= limit.most
+
+
+def multiply_share(instructions: list[Instruction], multiply_adds: int) -> float:
+    """Of what a step of implicit.cu issues, the multiply-adds, of which a thread makes so many.
+
+    The loop over depth is inside that over steps, unless it is unrolled as a whole; others inside it count once.
+    """
+    spans = [(end.target, place) for place, end in enumerate(instructions) if (end.target or place + 1) <= place]
+    loops = sorted((last - first + 1, instructions[first : last + 1]) for first, last in spans if first is not None)
+    counts = [(length, *(sum(one.name == name for one in loop) for name in ("FFMA", "LDG"))) for length, loop in loops]
+    inner, inner_adds = next(((length, adds) for length, adds, loads in counts if adds and not loads), (0, 1))
+    length, adds = next((length, adds) for length, adds, loads in counts if adds and loads)
+    rounds = 0.0 if inner == 0 else (multiply_adds - (adds - inner_adds)) / inner_adds
+    return multiply_adds / (length + max(0.0, rounds - 1) * inner)
+
+
+@pytest.mark.parametrize("shape", CONVOLUTIONS[1:4], ids=lambda shape: f"{shape[1]} to {shape[2]} channels")
+def test_the_share_of_a_gathering_convolution_that_multiplies(
+    nvrtc: Nvrtc, disassembler: None, slots: list[str], shape: tuple[int, ...]
+) -> None:
+    constants = convolution_constants(shape)
+    sizes = dict(constants)
+    taps = sizes["kernel_height"] * sizes["kernel_width"]
+    source = source_text(KERNELS["conv2d_forward"].source, Variant(np.dtype(np.float32), NARROW, constants))
+    found = disassemble(nvrtc.machine_code(source, ARCHITECTURE))
+    columns = -(-(sizes["weight_channels"] * taps + 1) // 32)
+    work = {
+        "conv2d_forward": sizes["forward_rows"] * sizes["forward_columns"] * sizes["forward_channels"] * taps // 256,
+        "conv2d_images_gradient": sizes["images_rows"]
+        * sizes["images_columns"]
+        * sizes["images_filters"]
+        * taps
+        // 256,
+        "conv2d_weight_gradient": sizes["weight_rows"] // 4 * columns * 16,
+    }
+    for kernel, multiply_adds in work.items():
+        share = multiply_share(found[kernel], multiply_adds)
+        slots.append(f"{kernel:<24}{share:6.0%} multiply-adds, {shape[1]} to {shape[2]} channels")
+        assert LEAST_SHARE <= share <= 1
 
 
 def test_the_gate_shuts_out_what_was_there_before(nvrtc: Nvrtc, disassembler: None, slots: list[str]) -> None:

@@ -1,0 +1,210 @@
+"""Convolution on a GPU without columns: kernels that gather from the images while they multiply. See implicit.cu.
+
+What would be columns passes through shared memory alone, so each array is read and written about once. Tiles are chosen here,
+by sizes alone: what a sum is made of, and in which order, depends on no GPU.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+from gpucnn.backend import Array, xp_of
+from gpucnn.backend.cublas import chosen_precision
+from gpucnn.kernels.channel_sums import channel_sums
+from gpucnn.kernels.convolution.plain import Convolution, Gradients
+from gpucnn.kernels.elementwise import relu_gradient
+from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.launch import contiguous, launch
+
+SIZES = ", ".join(
+    f"constant int {name}"
+    for name in (
+        "groups", "channels", "filters", "height", "width", "kernel_height", "kernel_width", "stride_height", "stride_width",
+        "padding_top", "padding_left", "dilation_height", "dilation_width", "output_height", "output_width", "relu",
+        "forward_rows", "forward_columns", "forward_channels", "images_rows", "images_columns", "images_filters",
+        "weight_rows", "weight_channels", "weight_is_long",
+    )
+)  # fmt: skip
+"""What the compiler knows: channels and filters of a group, the window, and how the three products are cut."""
+
+
+def _multiply_adds(sizes: Mapping[str, int]) -> int:
+    """Of a convolution, or of one of its gradients: the same."""
+    taps, each = sizes["kernel_height"] * sizes["kernel_width"], sizes["output_height"] * sizes["output_width"]
+    positions = (
+        sizes["positions"] if "positions" in sizes else sizes["pixels"] // (sizes["height"] * sizes["width"]) * each
+    )
+    return positions * sizes["groups"] * sizes["filters"] * sizes["channels"] * taps
+
+
+SOURCE = Path(__file__).with_name("implicit.cu")
+FORWARD = Kernel(
+    SOURCE,
+    "conv2d_forward",
+    f"const T* images, const T* weight, const T* bias = null, T* output, I positions, {SIZES}",
+    multiply_adds=_multiply_adds,
+)
+IMAGES_GRADIENT = Kernel(
+    SOURCE,
+    "conv2d_images_gradient",
+    f"const T* gradient, const T* output = null, const T* weight, T* images, I pixels, {SIZES}",
+    multiply_adds=_multiply_adds,
+)
+WEIGHT_GRADIENT = Kernel(
+    SOURCE,
+    "conv2d_weight_gradient",
+    f"const T* gradient, const T* output = null, const T* images, T* slices, I positions, I length, {SIZES}",
+    block=128,
+    multiply_adds=_multiply_adds,
+)
+ADD_SLICES = Kernel(
+    SOURCE,
+    "conv2d_add_slices",
+    f"const T* slices, T* weight_gradient, T* bias_gradient = null, I size, I count, {SIZES}",
+)
+
+LEFT, RIGHT, APART, STEP, LONGEST_SUM = 1280, 4608, 4, 16, 512
+"""As in implicit.cu: elements of shared memory for a step of each matrix, those that keep rows apart, positions of a step, and how
+many products are added up one after the other."""
+
+MOST_FILTERS = {"float32": 64, "tf32": 32}
+"""Of a group, for each `backend.precision`. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an
+H200 sooner, on GPUs with a slower memory later, see `gpucnn bench --device cuda --model`."""
+
+MOST_TAPS = 32
+"""Which of them lie inside the image is kept in the bits of a word."""
+
+TILES = ((64, 128), (64, 64), (32, 256), (32, 128), (16, 256), (16, 128), (8, 128))
+"""(rows, columns) of a tile that a block works on, large ones first: they read each element less often."""
+
+DEPTH = 8
+"""Rows that a step multiplies, at least."""
+
+GATHERING = 6
+"""What it costs to gather an element of the columns, in multiply-adds; each row of tiles gathers them again."""
+
+FEWEST_TILES = 256
+"""Fewer leave multiprocessors of a large GPU without work; then tiles are smaller, if they can be, or positions are cut."""
+
+WEIGHT_ROWS, WEIGHT_COLUMNS = (64, 32, 16, 8), {64: 128, 32: 160, 16: 160, 8: 160}
+"""Filters of a tile of the weight's gradient, and the most columns, one of them for the bias."""
+
+FEWEST_POSITIONS, MOST_POSITIONS = 64, 4096
+"""Of a slice: fewer are not worth its place in memory, more keep multiprocessors waiting."""
+
+
+class Tiles(NamedTuple):
+    """How the three products are cut, in the order of `SIZES`."""
+
+    forward_rows: int
+    forward_columns: int
+    forward_channels: int
+    images_rows: int
+    images_columns: int
+    images_filters: int
+    weight_rows: int
+    weight_channels: int
+    weight_is_long: int
+    """Whether a slice has more positions than one sum takes."""
+
+
+class Plan(NamedTuple):
+    """How a convolution is computed."""
+
+    constants: tuple[int, ...]
+    forward_tiles: int
+    images_tiles: int
+    weight_tiles: int
+    length: int
+    """Positions of a slice."""
+    slices: int
+
+
+def suits(task: Convolution) -> bool:
+    """Whether a convolution is done well without columns; one with 1x1 filters needs none in any way."""
+    taps, filters = prod(task.window.kernel), task.weight_shape[0] // task.groups
+    return not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS[chosen_precision()]
+
+
+def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
+    """`plain.conv2d`."""
+    output, plan = xp_of(images).empty(task.output_shape, images.dtype), plan_of(task)
+    arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
+    threads = plan.forward_tiles * FORWARD.block
+    launch(FORWARD, threads, *arrays, _positions(task), *plan.constants)
+    return output
+
+
+def conv2d_gradients(
+    task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
+) -> None:
+    """`plain.conv2d_gradients`."""
+    plan, gradient, output = plan_of(task), contiguous(gradient), contiguous(output)
+    if found.weight is not None and images is not None:
+        size = found.weight.size + len(weight)
+        slices = xp_of(gradient).empty((plan.slices, size), gradient.dtype)
+        arrays = (gradient, output, contiguous(images), slices)
+        threads = plan.weight_tiles * WEIGHT_GRADIENT.block
+        launch(WEIGHT_GRADIENT, threads, *arrays, _positions(task), plan.length, *plan.constants)
+        launch(ADD_SLICES, size, slices, found.weight, found.bias, size, plan.slices, *plan.constants)
+    elif found.bias is not None:
+        passed = gradient if output is None else relu_gradient(gradient, output)
+        channel_sums(passed.reshape(*passed.shape[:2], -1), out=found.bias)
+    if found.images is not None:
+        arrays = (gradient, output, contiguous(weight), found.images)
+        pixels = prod(task.image_shape) // task.image_shape[1]
+        launch(IMAGES_GRADIENT, plan.images_tiles * IMAGES_GRADIENT.block, *arrays, pixels, *plan.constants)
+
+
+def _positions(task: Convolution) -> int:
+    return prod(task.output_shape) // task.output_shape[1]
+
+
+@lru_cache(4096)
+def plan_of(task: Convolution) -> Plan:
+    """How the kernels go about a convolution and its gradients."""
+    (batch, _, *size), channels, taps = task.image_shape, task.weight_shape[1], prod(task.window.kernel)
+    filters, groups, positions = task.weight_shape[0] // task.groups, task.groups, _positions(task)
+    forward, forward_tiles = _tile(filters, positions, groups, channels, taps)
+    images, images_tiles = _tile(channels, batch * prod(size), groups, filters, taps)
+    rows = min(WEIGHT_ROWS, key=lambda rows: _parts(filters, rows) * (rows + GATHERING))
+    together = min(channels, (WEIGHT_COLUMNS[rows] - 1) // taps)
+    tiles = _parts(filters, rows) * _parts(channels, together) * groups
+    length = _parts(positions, _parts(FEWEST_TILES, tiles))
+    length = _parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
+    slices = _parts(positions, length)
+    window = task.window.sizes((size[0], size[1]), (task.output_shape[2], task.output_shape[3]))
+    constants = (
+        groups,
+        channels,
+        filters,
+        *window,
+        int(task.relu),
+        *Tiles(*forward, *images, rows, together, int(length > LONGEST_SUM)),
+    )
+    return Plan(constants, forward_tiles, images_tiles, tiles * slices, length, slices)
+
+
+def _tile(rows: int, columns: int, groups: int, depth: int, taps: int) -> tuple[tuple[int, int, int], int]:
+    """Rows and columns of a tile for `groups` products of matrices (rows, depth * taps) and (depth * taps, columns).
+
+    With how much of the depth a step takes; and how many tiles there are.
+    """
+
+    def count(shape: tuple[int, int]) -> int:
+        return _parts(rows, shape[0]) * _parts(columns, shape[1]) * groups
+
+    def cost(shape: tuple[int, int]) -> tuple[int, bool, int]:
+        return _parts(rows, shape[0]) * (shape[0] + GATHERING), count(shape) < FEWEST_TILES, count(shape)
+
+    fitting = [shape for shape in TILES if taps * shape[1] <= RIGHT and taps * (shape[0] + APART) <= LEFT]
+    height, width = min(fitting, key=cost)
+    most = min(RIGHT // (taps * width), LEFT // (taps * (height + APART)), depth)
+    return (height, width, min(most, max(_parts(DEPTH, taps), 256 // width))), count((height, width))
+
+
+def _parts(whole: int, size: int) -> int:
+    """How many parts of `size` cover a whole."""
+    return -(-whole // size)
