@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.cublas import chosen_precision
+from gpucnn.backend.precision import chosen_precision
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.elementwise import relu_gradient
