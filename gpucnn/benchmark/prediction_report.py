@@ -146,7 +146,7 @@ def _columns(one: Prediction, by_columns: Prediction) -> list[str]:
 
 def _rule() -> str:
     """Which convolutions gather what they multiply."""
-    most = MOST_FILTERS["float32"]
+    most = MOST_FILTERS
     return (
         f"gather: convolutions with windows of 2 to {MOST_TAPS} taps and at most {most} filters a group gather what they "
         f"multiply (conv2d_forward and the like); others lay it out as columns for cuBLAS (im2col, gemm), but for 1x1"

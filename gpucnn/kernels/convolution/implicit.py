@@ -69,9 +69,9 @@ LEFT, RIGHT, APART, STEP, LONGEST_SUM = 1280, 4608, 4, 16, 512
 """As in implicit.cu: elements of shared memory for a step of each matrix, those that keep rows apart, positions of a step, and how
 many products are added up one after the other."""
 
-MOST_FILTERS = {"float32": 64, "tf32": 32}
-"""Of a group, for each `backend.precision`. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an
-H200 sooner, on GPUs with a slower memory later, see `gpucnn bench --device cuda --model`."""
+MOST_FILTERS = 64
+"""Of a group. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an H200 sooner, on GPUs with a
+slower memory later, see `gpucnn bench --device cuda --model`."""
 
 MOST_TAPS = 32
 """Which of them lie inside the image is kept in the bits of a word."""
@@ -123,9 +123,13 @@ class Plan(NamedTuple):
 
 
 def suits(task: Convolution) -> bool:
-    """Whether a convolution is done well without columns; one with 1x1 filters needs none in any way."""
+    """Whether a convolution is done well without columns; one with 1x1 filters needs none in any way.
+
+    These kernels multiply in float32: what another `backend.precision` rounds, cuBLAS does.
+    """
     taps, filters = prod(task.window.kernel), task.weight_shape[0] // task.groups
-    return not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS[chosen_precision()]
+    fits = not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS
+    return fits and chosen_precision() == "float32"
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
