@@ -5,6 +5,7 @@ known to the byte. Time is a model: every operation takes what its bytes or its 
 sheet, or the shortest time of a kernel, and the host is in the way where it launches them one by one.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -173,6 +174,11 @@ class Prediction:
         return self.gpu.graph_launch + self.device_seconds(tf32)
 
     @property
+    def tf32_seconds(self) -> float:
+        """As one graph in TF32: cuBLAS makes those products, and convolutions are by columns for it."""
+        return self.by_columns.graph_seconds(tf32=True)
+
+    @property
     def eager_seconds(self) -> float:
         """Launched one by one, at least: of the host's time it has CuPy's own calls, and not the Python around them."""
         return max(self.device_seconds(), len(self.operations) * self.gpu.eager_call)
@@ -197,6 +203,7 @@ class Prediction:
         time = sum(seconds(one, self.gpu) for one in operations)
         return Sharing(gpus, len(exchanges), len(operations) - len(exchanges), sent, time)
 
+    @functools.cached_property
     def by_columns(self) -> "Prediction":
         """The same step, all of its convolutions by columns and cuBLAS."""
         with leave_out(Way.IMPLICIT):

@@ -60,10 +60,10 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
     found = [*assumptions(predictions[0].gpu), ""]
     found += stacked_tables(STEP_HEADER, [_step(one) for one in predictions], "l" + "r" * (len(STEP_HEADER) - 1))
     found += [
-        "eager: launched one by one; graph: the step as one graph; TF32: that with products on tensor cores",
+        "eager: launched one by one; graph: the step as one graph; TF32: the same by columns, with products on tensor cores",
         "of roofline: the least time for the bytes and multiply-adds that the net needs, over that of the graph",
     ]
-    columns = [_columns(one, one.by_columns()) for one in predictions]
+    columns = [_columns(one, one.by_columns) for one in predictions]
     found += ["", *stacked_tables(COLUMNS_HEADER, columns, "l" + "r" * (len(COLUMNS_HEADER) - 1))]
     found.append(_rule())
     shared = [_shared(one, one.shared(gpus)) for one in predictions for gpus in GPUS_OF_A_MACHINE]
@@ -99,8 +99,8 @@ def _as_json(one: Prediction) -> dict[str, Any]:
         "predicted_eager_seconds_at_least": one.eager_seconds,
         "host_python_seconds": None,
         "predicted_graph_seconds": one.graph_seconds(),
-        "predicted_graph_seconds_tf32": one.graph_seconds(tf32=True),
-        "by_columns": _by_columns_as_json(one.by_columns()),
+        "predicted_graph_seconds_tf32": one.tf32_seconds,
+        "by_columns": _by_columns_as_json(one.by_columns),
         "roofline_seconds": one.roofline,
         "roofline_share": one.roofline_share,
         "on_several_gpus": [one.shared(gpus)._asdict() for gpus in GPUS_OF_A_MACHINE],
@@ -127,10 +127,7 @@ def _step(one: Prediction) -> list[str]:
         *(f"{count:,}" for count in (found.launches, found.products, found.uploads, found.waits)),
         *(f"{nbytes / 1e6:,.1f}" for nbytes in (found.bytes_read, found.bytes_written)),
         f"{found.product_flops / 1e9:,.2f}",
-        *(
-            f"{one_time * 1e3:.3f}"
-            for one_time in (one.eager_seconds, one.graph_seconds(), one.graph_seconds(tf32=True))
-        ),
+        *(f"{one_time * 1e3:.3f}" for one_time in (one.eager_seconds, one.graph_seconds(), one.tf32_seconds)),
         f"{one.roofline_share:.2f}",
     ]
 

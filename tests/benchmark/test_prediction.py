@@ -71,7 +71,7 @@ def test_a_convolution_that_gathers_takes_its_multiply_adds() -> None:
 
 def test_a_step_and_the_same_by_columns() -> None:
     found = Prediction.of(Workload("lenet5", 64), GPUS["h200"])
-    by_columns = found.by_columns()
+    by_columns = found.by_columns
     ours, laid_out = counts(found.operations), counts(by_columns.operations)
     assert ours.product_flops == laid_out.product_flops
     assert 2 * (ours.bytes_read + ours.bytes_written) < laid_out.bytes_read + laid_out.bytes_written
@@ -122,6 +122,7 @@ def test_a_step_as_one_graph_and_launched_one_by_one() -> None:
     assert STEP.device_seconds() == pytest.approx(device)
     assert STEP.graph_seconds() == pytest.approx(device + 2e-5)
     assert STEP.graph_seconds(tf32=True) < STEP.graph_seconds()
+    assert STEP.tf32_seconds == STEP.by_columns.graph_seconds(tf32=True) < STEP.by_columns.graph_seconds()
     assert STEP.eager_seconds == pytest.approx(device)
     many = dataclasses.replace(STEP, operations=[SMALL] * 1000)
     assert many.eager_seconds == pytest.approx(1000 * 1e-5), "the host is slower than the GPU"
@@ -209,7 +210,7 @@ def test_the_tables() -> None:
     lines = prediction_report.lines([STEP])
     step = lines[8].split()
     assert step[:9] == ["lenet5", "64", "2", "1", "1", "2", "400.0", "500.0", "0.33"]
-    times = (STEP.eager_seconds, STEP.graph_seconds(), STEP.graph_seconds(tf32=True))
+    times = (STEP.eager_seconds, STEP.graph_seconds(), STEP.tf32_seconds)
     assert step[9:] == [*(f"{1e3 * one:.3f}" for one in times), f"{STEP.roofline_share:.2f}"]
     rows = [line for line in lines if line.startswith(("add", "gemm", "total"))]
     assert [row.split()[0] for row in rows] == ["add", "gemm", "total"]
@@ -228,7 +229,7 @@ def test_json_has_all_of_it() -> None:
     assert {name: step[name] for name in Counts._fields} == counts(OPERATIONS)._asdict()
     assert step["host_python_seconds"] is None
     assert step["predicted_graph_seconds"] == STEP.graph_seconds()
-    assert step["predicted_graph_seconds_tf32"] == STEP.graph_seconds(tf32=True)
+    assert step["predicted_graph_seconds_tf32"] == STEP.tf32_seconds
     assert step["predicted_eager_seconds_at_least"] == STEP.eager_seconds
     assert step["roofline_share"] == STEP.roofline_share
     assert [row["name"] for row in step["kernels"]] == [row.name for row in STEP.kernels()]
