@@ -122,6 +122,16 @@ def digits(count: int = 12) -> ArrayDataset:
     )
 
 
+def test_several_within_several_come_in_their_order(gpu: Backend) -> None:
+    """What is blanked first is moved, and what is moved first is mirrored the other way."""
+    augment = Compose(Compose(Cutout(3), RandomShift(3)), RandomFlip(1.0), Compose(Cutout(2), RandomShift(1)))
+    batches = [
+        list(DataLoader(one, 4, seed=2, augment=augment).batches(1)) for one in (digits(), digits().to(gpu.device_name))
+    ]
+    for (expected, _), (found, _) in zip(*batches, strict=True):
+        assert host(found).tobytes() == expected.tobytes()
+
+
 def test_training_is_the_same_to_the_bit(gpu: Backend) -> None:
     """Beside the same augmentation behind a function, which is a kernel's to call for nobody."""
     shift = Compose(RandomFlip(), RandomShift(2))

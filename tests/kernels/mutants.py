@@ -426,5 +426,5 @@ TABLE = Table(
     | {name: ["tests/kernels/test_launch.py"] for name in ("kernel.py", "launch.py")},
     ("--require-emulator",),
     least=5,
-    sample=6,
+    sample=9,
 )

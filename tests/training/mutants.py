@@ -615,5 +615,5 @@ TABLE = Table(
     MUTANTS,
     TESTS_OF,
     options=("--backend", "numpy"),
-    sample=14,
+    sample=20,
 )
