@@ -12,6 +12,8 @@
 //
 // A block takes one part of an image: every `parts`-th stretch of as many pixels as it has threads.
 
+#include "philox.cuh"
+
 #define MOST_MOVES 8
 #define WORDS 6
 
@@ -37,31 +39,22 @@ __device__ int whole(unsigned long long word, double limit)
     return (int)floor((word >> 11) * 0x1p-53 * limit);
 }
 
-// What a move does to the image of this key: whether it flips (where SECOND is 1, the others), by how much it shifts, or where what it blanks begins. Philox
-// 4x64 in ten rounds, as in dropout.cu; NumPy counts up before it makes a block.
+// What a move does to the image of this key: whether it flips (where SECOND is 1, the others), by how much it shifts, or where
+// what it blanks begins.
 __device__ void draw(const unsigned long long* move, unsigned long long key, int size, int* drawn)
 {
-    unsigned long long key0 = move[SEED], key1 = move[PURPOSE], word0 = 1, word1 = move[EPOCH], word2 = key, word3 = 0;
-    for (int round = 0; round < 10; ++round) {
-        const unsigned long long high0 = __umul64hi(0xD2E7470EE14C6C93ull, word0), low0 = 0xD2E7470EE14C6C93ull * word0;
-        const unsigned long long high1 = __umul64hi(0xCA5A826395121157ull, word2), low1 = 0xCA5A826395121157ull * word2;
-        word0 = high1 ^ word1 ^ key0;
-        word1 = low1;
-        word2 = high0 ^ word3 ^ key1;
-        word3 = low0;
-        key0 += 0x9E3779B97F4A7C15ull;
-        key1 += 0xBB67AE8584CAA73Bull;
-    }
+    unsigned long long words[4] = {1, move[EPOCH], key, 0};
+    philox(move[SEED], move[PURPOSE], words);
     const int first = (int)move[FIRST], second = (int)move[SECOND];
     if (move[KIND] == FLIP) {
-        drawn[0] = ((word0 >> 11) * 0x1p-53 < __longlong_as_double(move[FIRST])) != (second == 1);
+        drawn[0] = ((words[0] >> 11) * 0x1p-53 < __longlong_as_double(move[FIRST])) != (second == 1);
         drawn[1] = 0;
     } else if (move[KIND] == BLANK) {
-        drawn[0] = whole(word0, size) - first / 2;
-        drawn[1] = whole(word1, size) - first / 2;
+        drawn[0] = whole(words[0], size) - first / 2;
+        drawn[1] = whole(words[1], size) - first / 2;
     } else {
-        drawn[0] = whole(word0, 2 * first + 1) - first;
-        drawn[1] = whole(word1, 2 * second + 1) - second;
+        drawn[0] = whole(words[0], 2 * first + 1) - first;
+        drawn[1] = whole(words[1], 2 * second + 1) - second;
     }
 }
 
