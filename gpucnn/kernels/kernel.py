@@ -1,8 +1,9 @@
 """A CUDA kernel as it is declared: its `.cu` file, its parameter list, and what the compiler is told before the source.
 
 The `.cu` files are written in types that are declared when a file is compiled, see `Variant`: `T`, of the arrays, `A`, in
-which the kernel computes, and `I`, in which it counts: 32 bits, unless the call has more elements than they count. Every
-kernel loops over its work in strides of the whole grid, and so is right for any number of blocks.
+which the kernel computes, and `I`, in which it counts: 32 bits, unless the call has more elements than they count. `T` and `A`
+differ where arrays are stored as bfloat16, see `BF16`. Every kernel loops over its work in strides of the whole grid, and so
+is right for any number of blocks.
 """
 
 import functools
@@ -23,7 +24,21 @@ TYPE_NAMES: dict[np.dtype, tuple[str, str]] = {
     np.dtype(np.float32): ("float", "float"),
     np.dtype(np.float64): ("double", "double"),
 }
-"""How `T` and `A` are called for arrays of each dtype that the kernels are compiled for."""
+"""How `T` and `A` are called for arrays of each dtype that all kernels are compiled for."""
+
+BF16 = np.dtype(np.uint16)
+"""How arrays hold bfloat16: the upper halves of float32's bits. NumPy and CuPy take them for integers, and do not see them."""
+
+BF16_TYPE = (
+    "struct BF16 { unsigned short bits; BF16() = default; "
+    "__device__ BF16(float value) { const unsigned int given = __float_as_uint(value); bits = value != value "
+    "? given >> 16 | 0x40 : given + 0x7fff + (given >> 16 & 1) >> 16; } "
+    "__device__ operator float() const { return __uint_as_float((unsigned int)bits << 16); } };"
+)
+"""`T` of such arrays: what is read is a float, what is written is rounded to the nearest, of two the even one. A NaN stays one."""
+
+ARITHMETIC = {**{dtype: dtype for dtype in TYPE_NAMES}, BF16: np.dtype(np.float32)}
+"""What `A` is for arrays of each dtype: parameters, sums and statistics, which bfloat16 would be too short for."""
 
 SCALARS: dict[str, np.dtype] = {
     "unsigned char": np.dtype(np.uint8),
@@ -66,7 +81,7 @@ WIDE = IndexType(
 
 
 class Variant(NamedTuple):
-    """What a source is compiled for: the arrays' dtype, which says what `T` and `A` are, what `I` is, and its constants."""
+    """What a source is compiled for: the dtype of arrays of `T`, which says what `A` is, too, what `I` is, and its constants."""
 
     dtype: np.dtype
     index_type: IndexType
@@ -113,7 +128,7 @@ class Kernel:
     - `source`: the `.cu` file. `name`: its function there, declared `extern "C" __global__ void`.
     - `signature`: its parameter list as it stands in the source; `= null` behind a pointer's name allows None. A
       `constant int` does not stand there: it is declared before the source, for all kernels of the file.
-    - `block`: how many threads a block has.
+    - `block`: how many threads a block has. `bf16`: whether arrays of `T` may hold bfloat16; all kernels of a file say the same.
     - `multiply_adds`: of a kernel that multiplies matrices, how many a call takes, from its integers and constants by name.
     """
 
@@ -124,9 +139,10 @@ class Kernel:
         signature: str,
         block: int = 256,
         multiply_adds: Callable[[Mapping[str, int]], int] | None = None,
+        bf16: bool = False,
     ) -> None:
         self.source, self.name, self.signature, self.block = source, name, signature, block
-        self.multiply_adds = multiply_adds
+        self.multiply_adds, self.bf16 = multiply_adds, bf16
         KERNELS[name] = self
 
     @functools.cached_property
@@ -137,16 +153,23 @@ class Kernel:
             known = (
                 ("int",)
                 if parameter.constant
-                else ("T", *SCALARS)
+                else ("T", "A", *SCALARS)
                 if parameter.pointer
                 else ("T", "A", "I", "Divisor", *SCALARS)
             )
             if parameter.type not in known or (parameter.constant and parameter.pointer):
                 raise LaunchError(
                     f'{self.name}: "{parameter}" has a type that launch does not know; it knows '
-                    f"T, {', '.join(SCALARS)}, and A, I and Divisor for what is no pointer; a constant is an int"
+                    f"T, A, {', '.join(SCALARS)}, and I and Divisor for what is no pointer; a constant is an int"
                 )
+            if self.bf16 and parameter.type == "T" and not parameter.pointer:
+                raise LaunchError(f'{self.name}: "{parameter}" is a number, which no bfloat16 holds; declare it as A')
         return parameters
+
+    @property
+    def dtypes(self) -> tuple[np.dtype, ...]:
+        """What arrays of `T` may hold."""
+        return (*TYPE_NAMES, BF16) if self.bf16 else tuple(TYPE_NAMES)
 
     @functools.cached_property
     def arguments(self) -> tuple[Parameter, ...]:
@@ -183,8 +206,11 @@ def source_text(source: Path, variant: Variant) -> str:
     Types and constants are declared, not defined by -D: a macro T would go into NVRTC's own headers and break their
     templates. They stand in front of the first line, which must be no directive, so that all lines keep their numbers.
     """
-    storage, arithmetic = TYPE_NAMES[variant.dtype]
-    types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
+    if variant.dtype == BF16:
+        types = f"{BF16_TYPE} typedef BF16 T; typedef float A; {variant.index_type.declared}"
+    else:
+        storage, arithmetic = TYPE_NAMES[variant.dtype]
+        types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
     constants = "".join(f"constexpr int {name} = {value}; " for name, value in variant.constants)
     text = with_includes(own_package.read(source).decode(), source)
     return f'#line 1 "{source.name}"\n{types} {constants}{text}'

@@ -16,7 +16,18 @@ import numpy as np
 from gpucnn.backend import Array, arrays, cuda, xp_of
 from gpucnn.checks import is_int
 from gpucnn.errors import LaunchError
-from gpucnn.kernels.kernel import NARROW, SCALARS, TYPE_NAMES, WIDE, Kernel, Parameter, Variant, divisor_of, source_text
+from gpucnn.kernels.kernel import (
+    ARITHMETIC,
+    BF16,
+    NARROW,
+    SCALARS,
+    WIDE,
+    Kernel,
+    Parameter,
+    Variant,
+    divisor_of,
+    source_text,
+)
 
 INTEGER_RANGES: dict[np.dtype, tuple[int, int]] = {
     dtype: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in SCALARS.values() if dtype.kind in "iu"
@@ -123,7 +134,8 @@ def contiguous(array: Array | None) -> Array | None:
 def launch(kernel: Kernel, size: int, *arguments: Any) -> None:
     """Run `kernel` with `size` threads, or with fewer that share their work. Nothing happens for a size of 0.
 
-    Arrays must be C-contiguous, of the dtype that the parameter's type says, and all on one device, where it runs. Integers
+    Arrays must be C-contiguous, of the dtype that the parameter's type says, and all on one device, where it runs: those of `T`
+    of one dtype, those of `A` of the dtype in which the kernel then computes, see `kernel.ARITHMETIC`. Integers
     are taken as Python or NumPy ints and cast to the parameter's type. A float must be a NumPy scalar of the exact
     type; what changes from step to step belongs in a small device array, as a captured CUDA graph keeps scalars.
 
@@ -197,7 +209,8 @@ def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[np.dtype 
     """Hold the arrays against the pointers. Returns the dtype of T and the device, None for what no array tells."""
     dtype, first, device = None, "", None
     gpu_array = getattr(arrays.loaded(), "ndarray", ())
-    for parameter, argument in zip(kernel.parameters, arguments, strict=True):
+    in_order = sorted(zip(kernel.parameters, arguments, strict=True), key=lambda one: one[0].type == "A")
+    for parameter, argument in in_order:  # T's first: they tell what A is
         if not parameter.pointer or (argument is None and parameter.nullable):
             continue
         if argument is None:
@@ -210,11 +223,16 @@ def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[np.dtype 
                 f'give tensor.to("cuda").data, or backend.to_device(array, device)'
             )
         own: np.dtype = argument.dtype
-        if parameter.type == "T" and dtype is None and own in TYPE_NAMES:
+        known = kernel.dtypes if parameter.type == "T" else ARITHMETIC.values() if parameter.type == "A" else ()
+        if dtype is None and own in known:
             dtype, first = own, parameter.name
-        if own != (dtype if parameter.type == "T" else SCALARS[parameter.type]):
-            wanted = str(SCALARS.get(parameter.type) or (f"{dtype}, as {first} is" if dtype else ""))
-            wanted = wanted or " or ".join(map(str, TYPE_NAMES))
+        if own != _dtype(parameter, dtype):
+            wanted = f"{_dtype(parameter, dtype)}, as {first} is" if dtype else "float32 or float64"
+            if dtype is None and kernel.bf16 and parameter.type == "T":
+                wanted += " or uint16 (bfloat16)"
+            elif dtype == BF16 and parameter.type == "A":
+                wanted = f"float32, with which {first}, of bfloat16, is computed"
+            wanted = str(SCALARS.get(parameter.type) or wanted)
             raise LaunchError(
                 f"{kernel.name}: {parameter.name} must be an array of {wanted}, got {own}; convert it with astype"
             )
@@ -234,16 +252,23 @@ def _check_arrays(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[np.dtype 
     return dtype, device
 
 
+def _dtype(parameter: Parameter, dtype: np.dtype | None) -> np.dtype | None:
+    """What arrays of a parameter hold where those of T hold `dtype`; None where no array tells."""
+    if parameter.type == "A":
+        return None if dtype is None else ARITHMETIC[dtype]
+    return dtype if parameter.type == "T" else SCALARS[parameter.type]
+
+
 def _number(kernel: Kernel, parameter: Parameter, value: Any, dtype: np.dtype | None) -> np.generic:
     """The value as the kernel takes it; of an index, which must be from 0 on, the widest form."""
     target = SCALARS["long long"] if parameter.type in ("I", "Divisor") else SCALARS.get(parameter.type)
-    if target is None:  # T, or A, which has its width as long as there are no kernels for half precision
+    if target is None:  # T or A
         if dtype is None:
             raise LaunchError(
                 f"{kernel.name}: {parameter.name} is of type {parameter.type}, but no array tells which that is; "
                 f"give at least one array of T"
             )
-        target = dtype
+        target = ARITHMETIC[dtype]
     if target.kind == "f":
         if not isinstance(value, np.floating) or value.dtype != target:
             raise LaunchError(

@@ -27,6 +27,7 @@ _DTYPES = {
     "unsigned char": np.dtype(np.uint8),
     "short": np.dtype(np.int16),
     "unsigned short": np.dtype(np.uint16),
+    "BF16": np.dtype(np.uint16),  # as launched kernels have it, see kernels/kernel.py
     "int": np.dtype(np.int32),
     "unsigned int": np.dtype(np.uint32),
     "long": np.dtype(np.int64),

@@ -20,10 +20,11 @@ _SCALAR = r"(?:unsigned|signed|bool|char|short|int|long|float|double)\b"
 _SHARED = re.compile(
     rf"\b__shared__\s+(?:(?:__align__|alignas)\s*\(\s*(\d+)\s*\)\s*)?({_SCALAR}(?:\s+{_SCALAR})*|\w+)([^;]*);"
 )
-_ALIGNMENTS = {"bool": 1, "char": 1, "short": 2, "half": 2, "__half": 2, "int": 4, "float": 4}
+_ALIGNMENTS = {"bool": 1, "char": 1, "short": 2, "half": 2, "__half": 2, "BF16": 2, "int": 4, "float": 4}
 _ALIGNMENTS |= dict.fromkeys(
     ("long", "double", "T", "A", "I"), 8
 )  # at most: the last three are declared by the launcher
+_STRUCT = re.compile(r"\bstruct\s+(\w+)")
 _MARKER = re.compile(r"^#[^\n]*$", re.MULTILINE)
 
 
@@ -89,7 +90,7 @@ def translate(preprocessed: str, name_expressions: Sequence[str]) -> Translation
     entries = "".join(
         f'    emulator::describe("{name}", {name}, {kernel.launch_bound}),\n' for name, kernel in dict(rows).items()
     )
-    body = _DYNAMIC.sub(_dynamic_array, preprocessed)
+    body = members_without_keyword(_DYNAMIC.sub(_dynamic_array, preprocessed))
     code = (
         f'{body}\n#line 1 "table of kernels"\n'
         f'extern "C" EMULATOR_EXPORT emulator::Kernel gpucnn_emulator_kernels[] = {{\n{entries}    {{}}\n}};\n'
@@ -101,6 +102,12 @@ def translate(preprocessed: str, name_expressions: Sequence[str]) -> Translation
         dynamic_arrays=tuple(name for _, name in _DYNAMIC.findall(preprocessed)),
         shared_alignments=shared_alignments(preprocessed),
     )
+
+
+def members_without_keyword(preprocessed: str) -> str:
+    """Constructors and conversions of structs without `__device__`: it is `static` to g++, which no such member may be."""
+    names = "|".join(rf"{name}\(" for name in _STRUCT.findall(preprocessed))
+    return re.sub(rf"\b__device__\s+(?=operator\s+[a-z]{f'|{names}' if names else ''})", "", preprocessed)
 
 
 def shared_alignments(preprocessed: str) -> dict[str, int]:
