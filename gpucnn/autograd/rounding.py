@@ -5,15 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpucnn.autograd.tensor import Tensor
-from gpucnn.backend import Array, check_precision, chosen_precision, device_of
+from gpucnn.backend import Array, chosen_precision, device_of, xp_of
 from gpucnn.kernels.rounding import round_to
 
 
 def product_operand(tensor: Tensor) -> Array:
-    """The array of a tensor as the precision has it multiplied: rounded, unless it is already, or cuBLAS does so itself.
-
-    Raises DeviceError for bf16 on a GPU.
-    """
+    """The array of a tensor as the precision has it multiplied: rounded, unless it is already, or to TF32, as cuBLAS does that."""
     return tensor.array if tensor.is_bf16 else _rounded(tensor.array)
 
 
@@ -31,10 +28,10 @@ def kept(output: Array, inputs: Sequence[Tensor], is_bf16: bool | None) -> tuple
         return output, False
     if not (any(tensor.is_bf16 for tensor in inputs) if is_bf16 is None else is_bf16):
         return output, False
-    check_precision("bf16", device_of(output).kind)
-    if not isinstance(output, np.ndarray):  # NumPy has a scalar where an array is of no axes
+    if isinstance(output, np.generic):  # NumPy has a scalar where an array is of no axes
         return round_to("bf16", np.asarray(output)), True
-    looks_at = [tensor for tensor in inputs if np.may_share_memory(output, tensor.array)]
+    xp = xp_of(output)
+    looks_at = [tensor for tensor in inputs if xp.may_share_memory(output, tensor.array)]
     if looks_at:
         return output if all(tensor.is_bf16 for tensor in looks_at) else round_to("bf16", output), True
     return round_to("bf16", output, out=output if output.flags.c_contiguous else None), True
@@ -44,6 +41,4 @@ def _rounded(array: Array) -> Array:
     name = chosen_precision()
     if name == "float32" or array.dtype != np.float32:
         return array
-    kind = device_of(array).kind
-    check_precision(name, kind)
-    return round_to(name, array) if kind == "cpu" else array
+    return array if name == "tf32" and device_of(array).kind != "cpu" else round_to(name, array)

@@ -121,8 +121,8 @@ FUNCTIONS = {
 
 TORCH = {
     "accelerator": "gpucnn.backend",
-    "amp": "gpucnn.backend.precision('tf32'), or 'bf16' on a CPU",
-    "autocast": "gpucnn.backend.precision('tf32'), or 'bf16' on a CPU",
+    "amp": "gpucnn.backend.precision('tf32'), or 'bf16'",
+    "autocast": "gpucnn.backend.precision('tf32'), or 'bf16'",
     "compile": "training.CapturedStep(model, optimizer), which records a step and replays it",
     "cuda": "gpucnn.backend: choose_device('cuda'), and model.to('cuda')",
     "device": "gpucnn.backend.choose_device('cuda').device, or the plain name: model.to('cuda')",

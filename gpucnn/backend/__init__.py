@@ -20,7 +20,6 @@ from gpucnn.backend.feeds import fed as fed
 from gpucnn.backend.feeds import recording as recording
 from gpucnn.backend.precision import PRECISIONS as PRECISIONS
 from gpucnn.backend.precision import as_precision as as_precision
-from gpucnn.backend.precision import check_precision as check_precision
 from gpucnn.backend.precision import chosen_precision as chosen_precision
 from gpucnn.backend.precision import precision as precision
 from gpucnn.backend.random import generator as generator

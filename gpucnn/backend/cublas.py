@@ -28,7 +28,8 @@ TYPES = {np.dtype(np.float16): 2, np.dtype(np.float32): 0, np.dtype(np.float64):
 _FLOAT32 = np.dtype(np.float32)
 _COMPUTES = {2: 68, 0: 68, 1: 70}
 """What each of them is computed in (`cublasComputeType_t`)."""
-_COMPUTE_TF32 = 77
+_COMPUTE_ROUNDED = {"tf32": 77, "bf16": 75}
+"""In which float32 is multiplied as a `precision` has it: by tensor cores, where the GPU has any, and added up in float32."""
 _DEFAULT_ALGORITHM = -1
 _STATUS = {
     1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH", 11: "MAPPING_ERROR",
@@ -111,8 +112,8 @@ class Handle:
         one, zero = _SCALARS[dtype]
         kind = TYPES[dtype]
         compute = _COMPUTES[kind]
-        if kind == TYPES[_FLOAT32] and chosen_precision() == "tf32":
-            compute = _COMPUTE_TF32
+        if kind == TYPES[_FLOAT32]:
+            compute = _COMPUTE_ROUNDED.get(chosen_precision(), compute)
         first, second, result, batch, m, n, k = product
         status = self._multiply(
             self._pointer, first.transposed, second.transposed, m, n, k,

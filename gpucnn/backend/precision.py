@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from gpucnn.errors import ArgumentError, DeviceError
+from gpucnn.errors import ArgumentError
 from gpucnn.text import value_text
 
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -25,8 +25,8 @@ def precision(name: str) -> AbstractContextManager[None]:
         bf16        it is rounded to bfloat16, of 7 bits, and so is all that is made of such products, and its gradients
 
     Sums are float32 in each, as are parameters with their gradients, statistics, softmax and losses; arrays of other dtypes are
-    computed as always. On a GPU TF32 is faster by far since Ampere; older ones multiply in float32 then, and bf16 is for CPUs
-    alone as yet, where it takes more time, not less. Raises ArgumentError for another name.
+    computed as always. GPUs since Ampere multiply faster by far in both, on tensor cores; older ones in float32, what was rounded
+    before: bf16 is the same there, but no faster, and so it is on a CPU. Raises ArgumentError for another name.
     """
     return _precise(as_precision(name))
 
@@ -50,12 +50,3 @@ def as_precision(name: str) -> str:
 def chosen_precision() -> str:
     """The `precision` of this thread."""
     return _here.precision
-
-
-def check_precision(name: str, kind: str) -> None:
-    """DeviceError for a precision that devices of a kind, "cpu" or "cuda", do not have."""
-    if name == "bf16" and kind != "cpu":
-        raise DeviceError(
-            "precision bf16 is for the CPU alone as yet: a GPU has no kernels for it; give tf32 or float32, or have the CPU "
-            "compute (device cpu)"
-        )

@@ -35,7 +35,7 @@ BF16_TYPE = (
     "? given >> 16 | 0x40 : given + 0x7fff + (given >> 16 & 1) >> 16; } "
     "__device__ operator float() const { return __uint_as_float((unsigned int)bits << 16); } };"
 )
-"""`T` of such arrays: what is read is a float, what is written is rounded to the nearest, of two the even one. A NaN stays one."""
+"""`T` of such arrays, which all sources know: what is read is a float, what is written is rounded to the nearest, of two the even one. A NaN stays one."""
 
 ARITHMETIC = {**{dtype: dtype for dtype in TYPE_NAMES}, BF16: np.dtype(np.float32)}
 """What `A` is for arrays of each dtype: parameters, sums and statistics, which bfloat16 would be too short for."""
@@ -206,11 +206,8 @@ def source_text(source: Path, variant: Variant) -> str:
     Types and constants are declared, not defined by -D: a macro T would go into NVRTC's own headers and break their
     templates. They stand in front of the first line, which must be no directive, so that all lines keep their numbers.
     """
-    if variant.dtype == BF16:
-        types = f"{BF16_TYPE} typedef BF16 T; typedef float A; {variant.index_type.declared}"
-    else:
-        storage, arithmetic = TYPE_NAMES[variant.dtype]
-        types = f"typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
+    storage, arithmetic = ("BF16", "float") if variant.dtype == BF16 else TYPE_NAMES[variant.dtype]
+    types = f"{BF16_TYPE} typedef {storage} T; typedef {arithmetic} A; {variant.index_type.declared}"
     constants = "".join(f"constexpr int {name} = {value}; " for name, value in variant.constants)
     text = with_includes(own_package.read(source).decode(), source)
     return f'#line 1 "{source.name}"\n{types} {constants}{text}'

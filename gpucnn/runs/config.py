@@ -236,8 +236,7 @@ class RunConfig:
     precision: str = _setting(
         "float32", Name(lambda: list(backend.PRECISIONS)), "the run", "NAME",
         "float32; tf32, which rounds what is multiplied to 10 bits of mantissa, and is faster by far on GPUs since Ampere; or bf16, "
-        "which rounds it, and what is made of it, to bfloat16, on the CPU alone as yet, to try it; neither makes a CPU faster (default: "
-        "float32)",
+        "which rounds it, and what is made of it, to bfloat16; neither makes a CPU faster, or an older GPU (default: float32)",
     )  # fmt: skip
     graph: bool | None = _setting(
         None, OrNone(Truth(), "auto"), "the run", "",

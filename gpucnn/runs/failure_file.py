@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.backend import check_precision, choose_device, precision, to_device, to_host
+from gpucnn.backend import choose_device, precision, to_device, to_host
 from gpucnn.checks import as_path, is_int
 from gpucnn.diagnosis.checked_step import CheckedStep, run_checked
 from gpucnn.errors import ConfigError, DeviceError, GpucnnError, RunError
@@ -90,7 +90,6 @@ def replay(path: str | os.PathLike[str], device: str = "auto") -> Replay:
     chosen = choose_device(device)
     try:
         config = RunConfig.from_run(checkpoint.config, str(path))
-        check_precision(config.precision, chosen.device.kind)
         model = build(checkpoint.config["create"], path.parent, config.seed).to(chosen.device)
         freeze(model, config)
         weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}

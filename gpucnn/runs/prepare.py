@@ -151,7 +151,6 @@ def _resolved(config: RunConfig, photos: Photos | None) -> RunConfig:
     elif config.image_size is None:
         image_size = image_size_of(model) or image_size or native
     device = backend.choose_device(config.device).device
-    backend.check_precision(config.precision, device.kind)
     return dataclasses.replace(resolved, device=str(device), image_size=image_size)
 
 

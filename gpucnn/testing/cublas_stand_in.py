@@ -17,10 +17,10 @@ from gpucnn.testing.cupy_memory import block_at
 _SUCCESS, _NOT_INITIALIZED, _INVALID_VALUE, _NOT_SUPPORTED = 0, 1, 7, 15
 _NONE, _TRANSPOSED = 0, 1
 _TYPES: dict[int, np.dtype] = {0: np.dtype(np.float32), 1: np.dtype(np.float64), 2: np.dtype(np.float16)}
-_COMPUTES = {68: (0, 2), 70: (1,), 77: (0,)}
+_COMPUTES = {68: (0, 2), 70: (1,), 75: (0,), 77: (0,)}
 """The types of arrays that each way to compute takes."""
 
-_TF32 = 77
+_BF16, _TF32 = 75, 77
 _INT_MAX = 2**31 - 1
 
 
@@ -144,7 +144,7 @@ class CublasStandIn:
             left, right = second.array(), first.array()  # row by row: C^T = op(B)^T op(A)^T
             left = left.swapaxes(1, 2) if transb else left
             right = right.swapaxes(1, 2) if transa else right
-            _multiply(left, right, result.array(), compute == _TF32, *factors)
+            _multiply(left, right, result.array(), ROUNDED.get(compute), *factors)
 
         self._cupy._log("product", "gemm", (batch, m, n, k))
         self._perform(multiply)
@@ -191,10 +191,11 @@ class CublasStandIn:
 
 
 def _multiply(
-    left: np.ndarray, right: np.ndarray, out: np.ndarray, tf32: bool, alpha: float, beta: float
+    left: np.ndarray, right: np.ndarray, out: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray] | None,
+    alpha: float, beta: float,
 ) -> None:  # fmt: skip
-    if tf32:
-        left, right = as_tf32(left), as_tf32(right)
+    if rounded is not None:
+        left, right = rounded(left), rounded(right)
     if out.dtype == np.float16:
         left, right = left.astype(np.float32), right.astype(np.float32)
     with one_blas_thread(), np.errstate(all="ignore"):
@@ -209,6 +210,17 @@ def as_tf32(values: np.ndarray) -> np.ndarray:
     """float32 values with 10 bits of mantissa, rounded to the nearest, in the middle away from 0; what is not finite stays."""
     bits = (np.ascontiguousarray(values).view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
     return np.where(np.isfinite(values), bits.view(np.float32), values)
+
+
+def as_bf16(values: np.ndarray) -> np.ndarray:
+    """float32 values with 7 bits of mantissa, rounded to the nearest, in the middle to the even one; what is not finite stays."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(values), rounded.view(np.float32), values)
+
+
+ROUNDED = {_TF32: as_tf32, _BF16: as_bf16}
+"""What each of the faster ways makes of float32 before it multiplies."""
 
 
 def _meets_itself(matrices: _Matrices) -> bool:

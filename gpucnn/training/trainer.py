@@ -124,8 +124,6 @@ class Trainer:
         self.clip_norm = None if clip_norm is None else as_number(clip_norm, "clip_norm")
         self.clip_value = None if clip_value is None else as_number(clip_value, "clip_value")
         self.precision = None if precision is None else backend.as_precision(precision)
-        if precision is not None:
-            backend.check_precision(precision, self.device.kind)
         if clip_norm is not None and clip_value is not None:
             raise ArgumentError(f"clip_norm={clip_norm!r} and clip_value={clip_value!r} are both set; choose one")
         self.epochs, self.epoch, self.batch, self.step = 0, 0, 0, 0

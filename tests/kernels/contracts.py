@@ -31,6 +31,7 @@ from gpucnn.kernels.gradients import cuda as gradients_cuda
 from gpucnn.kernels.linear import linear_gradients
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
 from gpucnn.kernels.preprocess import Move, MoveKind, Moves, Preparation, preprocess
+from gpucnn.kernels.rounding import round_to
 from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.kernels.tree_sum import tree_sum
 from gpucnn.kernels.update import (
@@ -960,6 +961,19 @@ TREES = {
 """How often sums are added, and what comes of it."""
 
 
+def check_rounding(backend: Backend, dtype: type) -> None:
+    """To numbers of 8 bits of mantissa, by way of float64; float32 alone is rounded."""
+    values = draw(np.float32, 3, 700) * np.float32(2.0) ** np.arange(-350, 350, dtype=np.float32).clip(-100, 100)
+    mantissas, exponents = np.frexp(values.astype(np.float64))
+    expected = np.ldexp(np.rint(mantissas * 256), exponents - 8)
+    place = backend.array(values)
+    for blocks in (1, 50):
+        with few_blocks(blocks):
+            close(round_to("bf16", backend.array(values)), expected, np.float32, 0)
+    assert round_to("bf16", place, place) is place
+    close(place, expected, np.float32, 0)
+
+
 def check_tree_sum(backend: Backend, dtype: type) -> None:
     for (merges, sum_by_hand), size, blocks in itertools.product(TREES.items(), (0, 1, 613), (1, 50)):
         rows = draw(dtype, len(merges), size + 5)
@@ -999,6 +1013,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "preprocess.cu": check_preprocess,
     "relu_sums.cu": check_relu_sums,
     "rmsprop.cu": check_rmsprop,
+    "rounding.cu": check_rounding,
     "scores.cu": check_scores,
     "sgd.cu": check_sgd,
     "tree_sum.cu": check_tree_sum,

@@ -325,6 +325,14 @@ MUTANTS = [
     Mutant("dropout.cu", "block * WORDS + k - skip", "block * WORDS + k"),
     Mutant("dropout.cu", ": scale;", ": (T)1;"),
     Mutant("dropout.cu", "block += threads", "block += threads + 1"),
+    Mutant("kernel.py", "given + 0x7fff +", "given + 0x8000 +"),
+    Mutant("kernel.py", "+ (given >> 16 & 1) >> 16", ">> 16"),
+    Mutant("kernel.py", "? given >> 16 | 0x40 :", "? given >> 16 :"),
+    Mutant("kernel.py", "BF16: np.dtype(np.float32)}", "BF16: BF16}"),
+    Mutant("kernel.py", "(*TYPE_NAMES, BF16) if self.bf16 else", "(*TYPE_NAMES, BF16) if True else"),
+    Mutant("kernel.py", "if self.bf16 and parameter.type", "if parameter.type"),
+    Mutant("launch.py", "key=lambda one: one[0].type == \"A\"", "key=lambda one: one[0].type != \"A\""),
+    Mutant("launch.py", "target = ARITHMETIC[dtype]", "target = dtype"),
     Mutant("kernel.py", "__umulhi(2 * n, d.multiplier)", "__umulhi(n, d.multiplier)"),
     Mutant("kernel.py", "n - n / d * d.value", "n - n / d"),
     Mutant("kernel.py", "(1 << 31 + shift) // value + 1", "(1 << 31 + shift) // value"),
@@ -428,7 +436,10 @@ TABLE = Table(
         ]
         for name, kernels in CALLED.items()
     }
-    | {name: ["tests/kernels/test_launch.py"] for name in ("kernel.py", "launch.py")},
+    | {
+        name: ["tests/kernels/test_launch.py", "tests/kernels/test_bf16_arrays.py"]
+        for name in ("kernel.py", "launch.py")
+    },
     ("--require-emulator",),
     least=5,
     sample=9,

@@ -20,7 +20,7 @@ from gpucnn.backend.cuda import use_in_place_of_cupy
 from gpucnn.errors import ArgumentError, CaptureError, DeviceError, DTypeError, KernelError, ShapeError
 from gpucnn.kernels import gemm
 from gpucnn.kernels.gemm import matmul
-from gpucnn.testing.cublas_stand_in import as_tf32
+from gpucnn.testing.cublas_stand_in import as_bf16, as_tf32
 from gpucnn.testing.cupy_stand_in import CupyStandIn
 from tests.backends import Backend, host
 
@@ -500,26 +500,32 @@ def test_the_stand_in_scales_and_adds(cupy: CupyStandIn) -> None:
 # Precision.
 
 
-def test_tf32_rounds_what_is_multiplied(backend: Backend) -> None:
+ROUNDED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "tf32": lambda mantissa: np.copysign(np.floor(np.abs(mantissa) * 2**11 + 0.5), mantissa) / 2**11,
+    "bf16": lambda mantissa: np.rint(mantissa * 2**8) / 2**8,
+}
+"""What each precision makes of a mantissa from 1/2 to 1."""
+
+
+@pytest.mark.parametrize("precision", ROUNDED)
+def test_cublas_rounds_what_it_multiplies(backend: Backend, precision: str) -> None:
     rng = np.random.default_rng(6)
     a, b = rng.standard_normal((2, 30, 40)).astype(np.float32), rng.standard_normal((40, 20)).astype(np.float32)
     arrays = backend.array(a), backend.array(b)
     exact = a.astype(float) @ b
     plain = host(matmul(*arrays))
-    with gpucnn.backend.precision("tf32"):
+    with gpucnn.backend.precision(precision):
         rounded = host(matmul(*arrays))
         doubles = host(matmul(*(array.astype(np.float64) for array in arrays)))
     np.testing.assert_allclose(doubles, exact, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(plain, exact, rtol=1e-5, atol=1e-5)
     if backend.name != "emulated":  # the CPU computes as ever; so may a GPU before Ampere
-        np.testing.assert_allclose(rounded, exact, atol=2e-2)
+        np.testing.assert_allclose(rounded, exact, atol=2e-2 if precision == "tf32" else 2e-1)
         assert not backend.on_cpu or (rounded == plain).all()
         return
     mantissas = [np.frexp(array.astype(float)) for array in (a, b)]
-    in_tf32 = [
-        np.ldexp(np.sign(part) * np.floor(np.abs(part) * 2**11 + 0.5) / 2**11, power) for part, power in mantissas
-    ]
-    np.testing.assert_allclose(rounded, in_tf32[0] @ in_tf32[1], rtol=1e-5, atol=1e-5)
+    first, second = (np.ldexp(ROUNDED[precision](part), power) for part, power in mantissas)
+    np.testing.assert_allclose(rounded, first @ second, rtol=1e-5, atol=1e-5)
     assert np.abs(rounded - exact).max() > 1e-3
     assert (host(matmul(*arrays)) == plain).all(), "and afterwards as before"
 
@@ -532,6 +538,14 @@ def test_tf32_of_special_values() -> None:
     np.testing.assert_array_equal(as_tf32(values), expected)
     with_all_bits = np.array([0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)  # which rounding would carry over
     assert np.isnan(as_tf32(with_all_bits)).all()
+
+
+def test_bf16_of_special_values() -> None:
+    values = np.array([1, -1, 0, 1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8 + 2**-20), np.inf, -np.inf, np.nan], np.float32)
+    expected = np.array([1, -1, 0, 1, 1 + 2**-6, -(1 + 2**-7), np.inf, -np.inf, np.nan], np.float32)
+    np.testing.assert_array_equal(as_bf16(values), expected)
+    with_all_bits = np.array([0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)  # which rounding would carry over
+    assert np.isnan(as_bf16(with_all_bits)).all()
 
 
 def test_precision_is_one_of_three_and_of_a_thread() -> None:

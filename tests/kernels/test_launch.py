@@ -15,7 +15,7 @@ from gpucnn.backend import arrays, cuda
 from gpucnn.errors import KernelError, LaunchError
 from gpucnn.kernels import kernel as kernel_module
 from gpucnn.kernels import launch
-from gpucnn.kernels.kernel import NARROW, WIDE, IndexType, Kernel, Variant, divisor_of, source_text
+from gpucnn.kernels.kernel import BF16_TYPE, NARROW, WIDE, IndexType, Kernel, Variant, divisor_of, source_text
 from gpucnn.kernels.launch import CupyRunner, Runner, use_runner
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.cupy_stand_in import CupyStandIn
@@ -581,7 +581,7 @@ def test_constants_are_declared_and_not_passed(gpu: Any, tmp_path: Path) -> None
     with use_runner(CupyRunner()):
         for factor, shift in ((2, 5), (3, -5), (2, 5), (np.int8(3), -5), (2, -5)):
             launch.launch(kernel, 3, x, factor, x, shift, 3)
-    types = f"typedef float T; typedef float A; {NARROW.declared}"
+    types = f"{BF16_TYPE} typedef float T; typedef float A; {NARROW.declared}"
     assert [source for source, _, _ in gpu.emulator.compiled] == [
         f'#line 1 "scale.cu"\n{types} constexpr int factor = {factor}; constexpr int shift = {shift}; {SCALED}'
         for factor, shift in ((2, 5), (3, -5), (2, -5))
@@ -726,8 +726,12 @@ def test_compiles_once_for_each_dtype(gpu: Any, source: Path) -> None:
         for dtype in ("float32", "float64", "float32", "float64"):
             launch.launch(kernel, 300, gpu.zeros(300, dtype), gpu.zeros(300, dtype), 300)
     assert gpu.emulator.compiled == [
-        (f'#line 1 "twice.cu"\ntypedef float T; typedef float A; {NARROW.declared} {DOUBLE}', (), "twice"),
-        (f'#line 1 "twice.cu"\ntypedef double T; typedef double A; {NARROW.declared} {DOUBLE}', (), "twice"),
+        (f'#line 1 "twice.cu"\n{BF16_TYPE} typedef float T; typedef float A; {NARROW.declared} {DOUBLE}', (), "twice"),
+        (
+            f'#line 1 "twice.cu"\n{BF16_TYPE} typedef double T; typedef double A; {NARROW.declared} {DOUBLE}',
+            (),
+            "twice",
+        ),
     ]
     assert list(runner.compile_seconds) == [("twice", "float32"), ("twice", "float64")]
     assert all(0 < seconds < 60 for seconds in runner.compile_seconds.values())

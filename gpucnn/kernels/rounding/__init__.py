@@ -2,10 +2,11 @@
 
 from gpucnn.backend import Array
 from gpucnn.checks import public_names as _public_names
-from gpucnn.kernels.rounding import compiled, plain
+from gpucnn.kernels.rounding import compiled, cuda, plain
 from gpucnn.kernels.ways import Way, choose
 
-ROUND = {Way.COMPILED: compiled.round_to, Way.PLAIN: plain.round_to}
+ROUND = {Way.CUDA: cuda.round_to, Way.COMPILED: compiled.round_to, Way.PLAIN: plain.round_to}
+SUITS = {Way.CUDA: cuda.suits}
 
 
 def round_to(name: str, values: Array, out: Array | None = None) -> Array:
@@ -15,7 +16,7 @@ def round_to(name: str, values: Array, out: Array | None = None) -> Array:
     Halfway between two numbers bf16 takes the even one, and tf32 that which is farther from 0: as NVIDIA's instructions do
     (PTX ISA, `cvt.rn.bf16.f32` and `cvt.rna.tf32.f32`).
     """
-    return ROUND[choose(ROUND, values, out)](name, values, out)
+    return ROUND[choose(ROUND, values, out, task=name, suits=SUITS)](name, values, out)
 
 
 __all__ = _public_names(globals())
