@@ -10,13 +10,12 @@
 // lies in the padding is 0. Each thread then adds up its own share of the tile in registers, so every sum has a fixed order.
 // The compiler knows all sizes but the batch, and the tiles that implicit.py has chosen.
 
+#include "windows.cuh"
+
 #define BLOCK 256
 #define WEIGHT_BLOCK 128
 // Blocks that a multiprocessor must have registers for: with no word of it the compiler goes for more, and spills a few.
 #define RESIDENT (sizeof(A) > 4 ? 1 : 2)
-#define TAPS (kernel_height * kernel_width)
-#define PIXELS ((I)height * width)
-#define POSITIONS ((I)output_height * output_width)
 
 // Elements of shared memory for a step of each matrix; 4 more than a row of the left one needs, so that writes meet fewer banks.
 #define LEFT 1280
@@ -72,27 +71,13 @@ __device__ __forceinline__ void settle(Share own, A (&sums)[MOST_ROWS][MOST_COLU
         }
 }
 
-// Bit t says whether tap t of the window that starts at (top, start) lies inside the image.
-__device__ __forceinline__ unsigned taps_inside(int top, int start)
-{
-    unsigned inside = 0;
-#pragma unroll
-    for (int tap = 0; tap < TAPS; ++tap) {
-        const unsigned y = top + tap / kernel_width * dilation_height;  // above or left of the image it is very large
-        const unsigned x = start + tap % kernel_width * dilation_width;
-        inside |= (unsigned)(y < height && x < width) << tap;
-    }
-    return inside;
-}
-
 // Put the taps of a window into the right matrix, from `place` on, `apart` elements from one another. Its first tap is at
 // `corner`, and `inside` tells which of them are read.
 __device__ __forceinline__ void gather(const T* corner, unsigned inside, A* place, int apart)
 {
 #pragma unroll
     for (int tap = 0; tap < TAPS; ++tap) {
-        const int offset = tap / kernel_width * dilation_height * width + tap % kernel_width * dilation_width;
-        place[tap * apart] = inside >> tap & 1 ? (A)corner[offset] : (A)0;
+        place[tap * apart] = inside >> tap & 1 ? (A)corner[tap_offset(tap)] : (A)0;
     }
 }
 
@@ -168,15 +153,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_grad
         const int lane = threadIdx.x % images_columns;
         const I pixel = first + lane;
         const int from_top = (int)(pixel / width % height) + padding_top, from_left = (int)(pixel % width) + padding_left;
-        unsigned reached = 0;
-#pragma unroll
-        for (int tap = 0; tap < TAPS; ++tap) {
-            const int down = from_top - tap / kernel_width * dilation_height;
-            const int along = from_left - tap % kernel_width * dilation_width;
-            const bool row = down >= 0 && down % stride_height == 0 && down / stride_height < output_height;
-            const bool column = along >= 0 && along % stride_width == 0 && along / stride_width < output_width;
-            reached |= (unsigned)(pixel < pixels && row && column) << tap;
-        }
+        const unsigned reached = pixel < pixels ? taps_that_read(from_top, from_left) : 0;
         const I corner = (pixel / PIXELS * groups + group) * filters * POSITIONS
             + (from_top / stride_height * output_width + from_left / stride_width);
         A sums[MOST_ROWS][MOST_COLUMNS] = {}, totals[MOST_ROWS][MOST_COLUMNS] = {};
@@ -192,9 +169,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) conv2d_images_grad
                 const I plane = corner + (filter + one) * POSITIONS;
 #pragma unroll
                 for (int tap = 0; tap < TAPS; ++tap) {
-                    // What a tap has reached is a whole number of strides away, so the remainders of both divisions are equal.
-                    const int up = tap / kernel_width * dilation_height / stride_height;
-                    const I at = plane - (up * output_width + tap % kernel_width * dilation_width / stride_width);
+                    const I at = plane - window_offset(tap);
                     A value = 0;
                     if (taken >> tap & 1) {
                         value = (A)gradient[at];

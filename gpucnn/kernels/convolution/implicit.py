@@ -30,7 +30,7 @@ SIZES = ", ".join(
 """What the compiler knows: channels and filters of a group, the window, and how the three products are cut."""
 
 
-def _multiply_adds(sizes: Mapping[str, int]) -> int:
+def multiply_adds(sizes: Mapping[str, int]) -> int:
     """Of a convolution, or of one of its gradients: the same."""
     taps, each = sizes["kernel_height"] * sizes["kernel_width"], sizes["output_height"] * sizes["output_width"]
     positions = (
@@ -44,20 +44,20 @@ FORWARD = Kernel(
     SOURCE,
     "conv2d_forward",
     f"const T* images, const T* weight, const T* bias = null, T* output, I positions, {SIZES}",
-    multiply_adds=_multiply_adds,
+    multiply_adds=multiply_adds,
 )
 IMAGES_GRADIENT = Kernel(
     SOURCE,
     "conv2d_images_gradient",
     f"const T* gradient, const T* output = null, const T* weight, T* images, I pixels, {SIZES}",
-    multiply_adds=_multiply_adds,
+    multiply_adds=multiply_adds,
 )
 WEIGHT_GRADIENT = Kernel(
     SOURCE,
     "conv2d_weight_gradient",
     f"const T* gradient, const T* output = null, const T* images, T* slices, I positions, I length, {SIZES}",
     block=128,
-    multiply_adds=_multiply_adds,
+    multiply_adds=multiply_adds,
 )
 ADD_SLICES = Kernel(
     SOURCE,
@@ -110,6 +110,17 @@ class Tiles(NamedTuple):
     """Whether a slice has more positions than one sum takes."""
 
 
+class Kernels(NamedTuple):
+    """Those of one way to multiply."""
+
+    forward: Kernel
+    images_gradient: Kernel
+    weight_gradient: Kernel
+
+
+KERNELS = Kernels(FORWARD, IMAGES_GRADIENT, WEIGHT_GRADIENT)
+
+
 class Plan(NamedTuple):
     """How a convolution is computed."""
 
@@ -134,35 +145,57 @@ def suits(task: Convolution) -> bool:
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
-    output, plan = xp_of(images).empty(task.output_shape, images.dtype), plan_of(task)
-    arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
-    threads = plan.forward_tiles * FORWARD.block
-    launch(FORWARD, threads, *arrays, _positions(task), *plan.constants)
-    return output
+    return convolve(KERNELS, plan_of(task), task, images, weight, bias)
 
 
 def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    plan, gradient, output = plan_of(task), contiguous(gradient), contiguous(output)
+    find_gradients(KERNELS, plan_of(task), task, gradient, images, weight, output, found)
+
+
+def convolve(
+    kernels: Kernels, plan: Plan, task: Convolution, images: Array, weight: Array, bias: Array | None
+) -> Array:
+    """`conv2d` by some kernels."""
+    output = xp_of(images).empty(task.output_shape, images.dtype)
+    arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
+    threads = plan.forward_tiles * kernels.forward.block
+    launch(kernels.forward, threads, *arrays, positions_of(task), *plan.constants)
+    return output
+
+
+def find_gradients(
+    kernels: Kernels,
+    plan: Plan,
+    task: Convolution,
+    gradient: Array,
+    images: Array | None,
+    weight: Array,
+    output: Array | None,
+    found: Gradients,
+) -> None:
+    """`conv2d_gradients` by some kernels."""
+    gradient, output = contiguous(gradient), contiguous(output)
     if found.weight is not None and images is not None:
         size = found.weight.size + len(weight)
         slices = xp_of(gradient).empty((plan.slices, size), gradient.dtype)
         arrays = (gradient, output, contiguous(images), slices)
-        threads = plan.weight_tiles * WEIGHT_GRADIENT.block
-        launch(WEIGHT_GRADIENT, threads, *arrays, _positions(task), plan.length, *plan.constants)
+        threads = plan.weight_tiles * kernels.weight_gradient.block
+        launch(kernels.weight_gradient, threads, *arrays, positions_of(task), plan.length, *plan.constants)
         launch(ADD_SLICES, size, slices, found.weight, found.bias, size, plan.slices, *plan.constants)
     elif found.bias is not None:
         passed = gradient if output is None else relu_gradient(gradient, output)
         channel_sums(passed.reshape(*passed.shape[:2], -1), out=found.bias)
     if found.images is not None:
         arrays = (gradient, output, contiguous(weight), found.images)
-        pixels = prod(task.image_shape) // task.image_shape[1]
-        launch(IMAGES_GRADIENT, plan.images_tiles * IMAGES_GRADIENT.block, *arrays, pixels, *plan.constants)
+        pixels, threads = prod(task.image_shape) // task.image_shape[1], plan.images_tiles * kernels.images_gradient.block
+        launch(kernels.images_gradient, threads, *arrays, pixels, *plan.constants)
 
 
-def _positions(task: Convolution) -> int:
+def positions_of(task: Convolution) -> int:
+    """Of all windows, in all images."""
     return prod(task.output_shape) // task.output_shape[1]
 
 
@@ -170,25 +203,25 @@ def _positions(task: Convolution) -> int:
 def plan_of(task: Convolution) -> Plan:
     """How the kernels go about a convolution and its gradients."""
     (batch, _, *size), channels, taps = task.image_shape, task.weight_shape[1], prod(task.window.kernel)
-    filters, groups, positions = task.weight_shape[0] // task.groups, task.groups, _positions(task)
+    filters, groups, positions = task.weight_shape[0] // task.groups, task.groups, positions_of(task)
     forward, forward_tiles = _tile(filters, positions, groups, channels, taps)
     images, images_tiles = _tile(channels, batch * prod(size), groups, filters, taps)
-    rows = min(WEIGHT_ROWS, key=lambda rows: _parts(filters, rows) * (rows + GATHERING))
+    rows = min(WEIGHT_ROWS, key=lambda rows: parts(filters, rows) * (rows + GATHERING))
     together = min(channels, (WEIGHT_COLUMNS[rows] - 1) // taps)
-    tiles = _parts(filters, rows) * _parts(channels, together) * groups
-    length = _parts(positions, _parts(FEWEST_TILES, tiles))
-    length = _parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
-    slices = _parts(positions, length)
-    window = task.window.sizes((size[0], size[1]), (task.output_shape[2], task.output_shape[3]))
-    constants = (
-        groups,
-        channels,
-        filters,
-        *window,
-        int(task.relu),
-        *Tiles(*forward, *images, rows, together, int(length > LONGEST_SUM)),
-    )
-    return Plan(constants, forward_tiles, images_tiles, tiles * slices, length, slices)
+    tiles = parts(filters, rows) * parts(channels, together) * groups
+    length = parts(positions, parts(FEWEST_TILES, tiles))
+    length = parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
+    slices = parts(positions, length)
+    chosen = Tiles(*forward, *images, rows, together, int(length > LONGEST_SUM))
+    return Plan(constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
+
+
+def constants_of(task: Convolution, chosen: Tiles) -> tuple[int, ...]:
+    """Those of `SIZES`."""
+    size, output = task.image_shape[2:], task.output_shape[2:]
+    window = task.window.sizes((size[0], size[1]), (output[0], output[1]))
+    filters, channels = task.weight_shape[:2]
+    return task.groups, channels, filters // task.groups, *window, int(task.relu), *chosen
 
 
 def _tile(rows: int, columns: int, groups: int, depth: int, taps: int) -> tuple[tuple[int, int, int], int]:
@@ -198,17 +231,17 @@ def _tile(rows: int, columns: int, groups: int, depth: int, taps: int) -> tuple[
     """
 
     def count(shape: tuple[int, int]) -> int:
-        return _parts(rows, shape[0]) * _parts(columns, shape[1]) * groups
+        return parts(rows, shape[0]) * parts(columns, shape[1]) * groups
 
     def cost(shape: tuple[int, int]) -> tuple[int, bool, int]:
-        return _parts(rows, shape[0]) * (shape[0] + GATHERING), count(shape) < FEWEST_TILES, count(shape)
+        return parts(rows, shape[0]) * (shape[0] + GATHERING), count(shape) < FEWEST_TILES, count(shape)
 
     fitting = [shape for shape in TILES if taps * shape[1] <= RIGHT and taps * (shape[0] + APART) <= LEFT]
     height, width = min(fitting, key=cost)
     most = min(RIGHT // (taps * width), LEFT // (taps * (height + APART)), depth)
-    return (height, width, min(most, max(_parts(DEPTH, taps), 256 // width))), count((height, width))
+    return (height, width, min(most, max(parts(DEPTH, taps), 256 // width))), count((height, width))
 
 
-def _parts(whole: int, size: int) -> int:
+def parts(whole: int, size: int) -> int:
     """How many parts of `size` cover a whole."""
     return -(-whole // size)

@@ -1,0 +1,332 @@
+// Convolution on tensor cores: the products of implicit.cu in TF32, with sums in float32. Columns never lie in memory.
+//
+//   tensor_forward            output (filters, positions) = weight (filters, channels * taps) @ columns of the images
+//   tensor_images_gradient    images' (channels, pixels) = weight^T (channels, filters * taps) @ columns of the gradient
+//   tensor_weight_gradient    weight' (filters, channels * taps) = gradient (filters, positions) @ columns^T, by slices
+//
+// Read implicit.cu first: here numbers meet in another way. A block makes one tile of the product, step by step. What a step
+// multiplies is rounded as it comes into shared memory: rows of the left matrix and columns of the right one, both along the
+// depth, as ldmatrix takes them. While warps multiply the numbers of one step, those of the next are on their way to registers.
+// Every sum has a fixed order.
+
+#include "../warp.cuh"
+#include "windows.cuh"
+
+#define BLOCK 256
+#define WARPS 8
+
+// Words of a row, or column, in a step; and from one to the next: of any eight, 16 bytes each lie in banks of their own.
+#define WORDS 16
+#define APART 20
+
+// Rows and columns of a tile together, at most.
+#define MOST_LINES 272
+
+// In the weight's gradient the lanes of a warp read 32 positions at once, for tiles of at most so many rows and columns.
+#define POSITIONS_OF_A_STEP 32
+#define LONG_APART 36
+#define MOST_LONG_LINES 224
+#define MOST_TAPS_A_WARP 32
+
+__device__ __forceinline__ unsigned tf32_operand(float value)
+{
+    const unsigned bits = __float_as_uint(value);
+    return value == value ? bits + 0x1000 : bits;
+}
+
+// Products that are added up one after the other, at most.
+#define LONGEST_SUM 512
+
+// What a warp has of a tile, at most: rows in sixteens, columns in eights. And its sums, in each lane 4 of each such part.
+#define MOST_ROWS 2
+#define MOST_COLUMNS 8
+typedef float Sums[MOST_ROWS][MOST_COLUMNS][4];
+
+// How the warps share a tile: rows and columns of each, in sixteens and eights, and how many warps stand side by side.
+struct Share {
+    int rows, columns, across;
+};
+__device__ __forceinline__ Share share_of(int rows, int columns)
+{
+    const int height = rows < 64 ? 1 : 2, across = WARPS * height * 16 / rows;
+    return {height, columns / across / 8, across};
+}
+__device__ __forceinline__ int first_row(Share own) { return threadIdx.x / 32 / own.across * own.rows * 16; }
+__device__ __forceinline__ int first_column(Share own) { return threadIdx.x / 32 % own.across * own.columns * 8; }
+
+// The place in the tile of a lane's sum number r in part (i, j): see warp.cuh.
+__device__ __forceinline__ int row_of(Share own, int i, int r) { return first_row(own) + i * 16 + r / 2 * 8 + threadIdx.x % 32 / 4; }
+__device__ __forceinline__ int column_of(Share own, int j, int r) { return first_column(own) + j * 8 + threadIdx.x % 4 * 2 + r % 2; }
+
+// Add the products of 16 words of a warp's rows and columns, which lie `apart` words from one another, to its sums.
+__device__ __forceinline__ void multiply(const unsigned* left, const unsigned* right, int apart, Share own, Sums& sums)
+{
+    const int lane = threadIdx.x % 32;
+    unsigned a[MOST_ROWS][2][4];
+#pragma unroll
+    for (int i = 0; i < own.rows; ++i)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+            load_matrices(a[i][half], left + (first_row(own) + i * 16 + lane % 16) * apart + half * 8 + lane / 16 * 4);
+#pragma unroll
+    for (int j = 0; j < own.columns; ++j) {
+        unsigned b[4];
+        load_matrices(b, right + (first_column(own) + j * 8 + lane % 8) * apart + lane / 8 * 4);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const unsigned own_half[2] = {b[half * 2], b[half * 2 + 1]};
+#pragma unroll
+            for (int i = 0; i < own.rows; ++i) mma_tf32(sums[i][j], a[i][half], own_half);
+        }
+    }
+}
+
+// Put sums into totals: sums that are not too long keep the digits that float32 has.
+__device__ __forceinline__ void settle(Share own, Sums& sums, Sums& totals)
+{
+#pragma unroll
+    for (int i = 0; i < own.rows; ++i)
+#pragma unroll
+        for (int j = 0; j < own.columns; ++j)
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+                totals[i][j][r] += sums[i][j][r];
+                sums[i][j][r] = 0;
+            }
+}
+
+// totals = left (rows, depth * TAPS) @ right (depth * TAPS, columns), a tile. BLOCK / columns threads share a column, and each
+// brings `each` channels of it a round, one tap after the other: which tap, the compiler knows. left_at(row, k, there) and
+// right_at(first, channel, tap), of channel number first + channel, read what is multiplied; `right_at` for the thread's column.
+template <class Left, class Right>
+__device__ __forceinline__ void multiply_tile(
+    int rows, int columns, int each, int depth, Left left_at, Right right_at, Share own, Sums& totals)
+{
+    __shared__ __align__(16) unsigned lines[2][MOST_LINES * APART];
+    const int parts = BLOCK / columns, words = WORDS / parts;
+    const int steps = (each * TAPS + words - 1) / words, rounds = (depth + each * parts - 1) / (each * parts);
+    const int rounds_a_sum = max(LONGEST_SUM / (each * parts * TAPS), 1);
+    const int part = threadIdx.x / columns, column = threadIdx.x % columns;
+    const int row = threadIdx.x / WORDS, word = threadIdx.x % WORDS;
+    float of_rows[MOST_LINES / (BLOCK / WORDS)], of_column[WORDS];
+
+    const auto fetch = [&](int round, int step) {
+        const int first = (round * parts + word / words) * (each * TAPS) + word % words;
+        const bool there = (step + 1) * words <= each * TAPS || step * words + word % words < each * TAPS;
+#pragma unroll
+        for (int i = 0; i < rows / 16; ++i) of_rows[i] = left_at(row + i * 16, first + step * words, there);
+#pragma unroll
+        for (int i = 0; i < words; ++i) {
+            const int place = step * words + i;
+            of_column[i] = place < each * TAPS ? right_at((round * parts + part) * each, place / TAPS, place % TAPS) : 0.0f;
+        }
+    };
+    const auto store = [&](unsigned* left) {
+        unsigned* right = left + rows * APART + column * APART + part * words;
+#pragma unroll
+        for (int i = 0; i < rows / 16; ++i) left[(row + i * 16) * APART + word] = tf32_operand(of_rows[i]);
+#pragma unroll
+        for (int i = 0; i < words; i += 4)
+            *(uint4*)(right + i) = make_uint4(tf32_operand(of_column[i]), tf32_operand(of_column[i + 1]),
+                                              tf32_operand(of_column[i + 2]), tf32_operand(of_column[i + 3]));
+    };
+
+    Sums sums = {};
+    int now = 0;
+    fetch(0, 0);
+    store(lines[now]);
+    __syncthreads();
+    for (int round = 0; round < rounds; ++round) {
+#pragma unroll
+        for (int step = 0; step < steps; ++step) {
+            const bool goes_on = step + 1 < steps || round + 1 < rounds;
+            if (goes_on) fetch(step + 1 < steps ? round : round + 1, (step + 1) % steps);
+            multiply(lines[now], lines[now] + rows * APART, APART, own, sums);
+            now ^= 1;
+            if (goes_on) store(lines[now]);
+            __syncthreads();  // the next step is there, and what was read may be written over
+        }
+        if (rounds > rounds_a_sum && (round + 1) % rounds_a_sum == 0) settle(own, sums, totals);
+    }
+    settle(own, sums, totals);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_forward(
+    const T* images, const T* weight, const T* bias, T* output, I positions)
+{
+    const Share own = share_of(forward_rows, forward_columns);
+    const int row_tiles = (filters + forward_rows - 1) / forward_rows;
+    const I tiles = (positions + forward_columns - 1) / forward_columns * (row_tiles * groups);
+    for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const int first_filter = tile % row_tiles * forward_rows, group = tile / row_tiles % groups;
+        const I first = tile / (row_tiles * groups) * forward_columns;
+        const T* rows = weight + ((I)group * filters + first_filter) * (channels * TAPS);
+        // The position that this thread gathers for, in every step.
+        const I position = first + threadIdx.x % forward_columns;
+        const int top = (int)(position / output_width % output_height) * stride_height - padding_top;
+        const int start = (int)(position % output_width) * stride_width - padding_left;
+        const unsigned inside = position < positions ? taps_inside(top, start) : 0;
+        const T* corner = images + (position / POSITIONS * groups + group) * channels * PIXELS + (top * width + start);
+        const auto left_at = [&](int row, int k, bool there) {
+            const bool inside = (filters % forward_rows == 0 || first_filter + row < filters)
+                && (channels % (BLOCK / forward_columns * forward_channels) == 0 || k < channels * TAPS);
+            return there && inside ? (float)rows[row * (channels * TAPS) + k] : 0.0f;
+        };
+        const auto right_at = [&](int first, int channel, int tap) {
+            const T* plane = corner + first * PIXELS;
+            const bool there = channels % (BLOCK / forward_columns * forward_channels) == 0 || first + channel < channels;
+            return there && inside >> tap & 1 ? (float)plane[channel * (height * width) + tap_offset(tap)] : 0.0f;
+        };
+        Sums totals = {};
+        multiply_tile(forward_rows, forward_columns, forward_channels, channels, left_at, right_at, own, totals);
+#pragma unroll
+        for (int j = 0; j < own.columns; ++j)
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+                const I place = first + column_of(own, j, r);
+                if (place >= positions) continue;
+                T* target = output + (place / POSITIONS * groups + group) * filters * POSITIONS + place % POSITIONS;
+#pragma unroll
+                for (int i = 0; i < own.rows; ++i) {
+                    const int filter = first_filter + row_of(own, i, r);
+                    if (filter >= filters) continue;
+                    float value = totals[i][j][r];
+                    if (bias) value += (float)bias[group * filters + filter];
+                    target[filter * POSITIONS] = (T)(relu && value <= 0 ? 0.0f : value);
+                }
+            }
+    }
+}
+
+// `output` is that of the convolution if a ReLU followed: where it is 0, no gradient passes.
+extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_images_gradient(
+    const T* gradient, const T* output, const T* weight, T* images, I pixels)
+{
+    const Share own = share_of(images_rows, images_columns);
+    const int row_tiles = (channels + images_rows - 1) / images_rows;
+    const I tiles = (pixels + images_columns - 1) / images_columns * (row_tiles * groups);
+    for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const int first_channel = tile % row_tiles * images_rows, group = tile / row_tiles % groups;
+        const I first = tile / (row_tiles * groups) * images_columns;
+        const T* rows = weight + ((I)group * filters * channels + first_channel) * TAPS;
+        // The pixel that this thread gathers for, and which taps were read from it, by windows that there are.
+        const I pixel = first + threadIdx.x % images_columns;
+        const int from_top = (int)(pixel / width % height) + padding_top, from_left = (int)(pixel % width) + padding_left;
+        const unsigned reached = pixel < pixels ? taps_that_read(from_top, from_left) : 0;
+        const I corner = (pixel / PIXELS * groups + group) * filters * POSITIONS
+            + (from_top / stride_height * output_width + from_left / stride_width);
+        const auto left_at = [&](int row, int k, bool there) {
+            const bool inside = (channels % images_rows == 0 || first_channel + row < channels)
+                && (filters % (BLOCK / images_columns * images_filters) == 0 || k < filters * TAPS);
+            return there && inside ? (float)rows[k / TAPS * (channels * TAPS) + k % TAPS + row * TAPS] : 0.0f;
+        };
+        const auto right_at = [&](int first, int filter, int tap) {
+            const bool there = filters % (BLOCK / images_columns * images_filters) == 0 || first + filter < filters;
+            if (!there || !(reached >> tap & 1)) return 0.0f;
+            const I plane = corner + first * POSITIONS;
+            const int offset = filter * (output_height * output_width) - window_offset(tap);
+            return relu && (float)(output + plane)[offset] == 0 ? 0.0f : (float)(gradient + plane)[offset];
+        };
+        Sums totals = {};
+        multiply_tile(images_rows, images_columns, images_filters, filters, left_at, right_at, own, totals);
+#pragma unroll
+        for (int j = 0; j < own.columns; ++j)
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+                const I place = first + column_of(own, j, r);
+                if (place >= pixels) continue;
+                T* target = images + (place / PIXELS * groups + group) * channels * PIXELS + place % PIXELS;
+#pragma unroll
+                for (int i = 0; i < own.rows; ++i) {
+                    const int channel = first_channel + row_of(own, i, r);
+                    if (channel < channels) target[channel * PIXELS] = (T)totals[i][j][r];
+                }
+            }
+    }
+}
+
+// slices (slices, groups * filters, channels * taps + 1): of each slice of `length` positions the gradient of the weight, and
+// beside it that of the bias, as if of one tap more that always reads 1.
+extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
+    const T* gradient, const T* output, const T* images, T* slices, I positions, I length)
+{
+    __shared__ __align__(16) unsigned left[MOST_LONG_LINES * LONG_APART];
+    const int taps = weight_channels * TAPS;
+    const int across = share_of(weight_rows, 0).across, columns = (taps + across * 8) / (across * 8) * (across * 8);
+    const Share own = share_of(weight_rows, columns);
+    unsigned* right = left + weight_rows * LONG_APART;
+    const int row_tiles = (filters + weight_rows - 1) / weight_rows;
+    const int column_tiles = (channels + weight_channels - 1) / weight_channels;
+    const I tiles = (positions + length - 1) / length * (row_tiles * column_tiles * groups);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const int first_filter = tile % row_tiles * weight_rows;
+        const int first_channel = tile / row_tiles % column_tiles * weight_channels;
+        const int group = tile / (row_tiles * column_tiles) % groups;
+        const I slice = tile / (row_tiles * column_tiles * groups), stop = min((slice + 1) * length, positions);
+        for (int column = taps + warp; column < columns; column += WARPS)
+            right[column * LONG_APART + lane] = tf32_operand(column == taps ? 1.0f : 0.0f);
+        float of_rows[8], of_columns[MOST_TAPS_A_WARP];
+
+        // A warp reads every eighth row and channel, each lane at a position of its own.
+        const auto fetch = [&](I first) {
+            const I position = first + lane, image = position / POSITIONS * groups + group, place = position % POSITIONS;
+            const int top = (int)(place / output_width) * stride_height - padding_top;
+            const int start = (int)(place % output_width) * stride_width - padding_left;
+            const unsigned inside = position < stop ? taps_inside(top, start) : 0;
+#pragma unroll
+            for (int i = 0; i < weight_rows / WARPS; ++i) {
+                const int filter = first_filter + warp + i * WARPS;
+                const I at = (image * filters + filter) * POSITIONS + place;
+                of_rows[i] = 0;
+                if (position < stop && filter < filters && !(relu && (float)output[at] == 0)) of_rows[i] = (float)gradient[at];
+            }
+#pragma unroll
+            for (int i = 0; i < weight_channels; i += WARPS) {
+                const int channel = first_channel + warp + i;
+                const T* corner = images + (image * channels + channel) * PIXELS + (top * width + start);
+                const unsigned taken = warp + i < weight_channels && channel < channels ? inside : 0;
+#pragma unroll
+                for (int tap = 0; tap < TAPS; ++tap)
+                    of_columns[i / WARPS * TAPS + tap] = taken >> tap & 1 ? (float)corner[tap_offset(tap)] : 0.0f;
+            }
+        };
+        const auto store = [&] {
+#pragma unroll
+            for (int i = 0; i < weight_rows / WARPS; ++i) left[(warp + i * WARPS) * LONG_APART + lane] = tf32_operand(of_rows[i]);
+#pragma unroll
+            for (int i = 0; i < weight_channels; i += WARPS) {
+                if (warp + i >= weight_channels) continue;
+#pragma unroll
+                for (int tap = 0; tap < TAPS; ++tap)
+                    right[((warp + i) * TAPS + tap) * LONG_APART + lane] = tf32_operand(of_columns[i / WARPS * TAPS + tap]);
+            }
+        };
+
+        Sums sums = {}, totals = {};
+        fetch(slice * length);
+        for (I first = slice * length; first < stop; first += POSITIONS_OF_A_STEP) {
+            store();
+            __syncthreads();
+            if (first + POSITIONS_OF_A_STEP < stop) fetch(first + POSITIONS_OF_A_STEP);
+#pragma unroll
+            for (int word = 0; word < POSITIONS_OF_A_STEP; word += WORDS) multiply(left + word, right + word, LONG_APART, own, sums);
+            __syncthreads();  // until all have read what this step has brought
+            if (weight_is_long && (first - slice * length + POSITIONS_OF_A_STEP) % LONGEST_SUM == 0) settle(own, sums, totals);
+        }
+        settle(own, sums, totals);
+#pragma unroll
+        for (int j = 0; j < own.columns; ++j)
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+                const int column = column_of(own, j, r), k = column == taps ? channels * TAPS : first_channel * TAPS + column;
+                if (column == taps ? first_channel > 0 : column > taps || k >= channels * TAPS) continue;
+#pragma unroll
+                for (int i = 0; i < own.rows; ++i) {
+                    const int filter = first_filter + row_of(own, i, r);
+                    const I row = (slice * groups + group) * filters + filter;
+                    if (filter < filters) slices[row * (channels * TAPS + 1) + k] = (T)totals[i][j][r];
+                }
+            }
+    }
+}

@@ -1,0 +1,109 @@
+"""Convolution on a GPU's tensor cores, without columns: the same as `implicit`, in TF32. See tensor_cores.cu.
+
+Tensor cores multiply faster than threads gather: so tiles are chosen for how often an element is gathered.
+"""
+
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+
+from gpucnn.backend import Array
+from gpucnn.kernels.convolution import implicit
+from gpucnn.kernels.convolution.implicit import (
+    FEWEST_POSITIONS,
+    FEWEST_TILES,
+    LONGEST_SUM,
+    MOST_POSITIONS,
+    MOST_TAPS,
+    SIZES,
+    Plan,
+    Tiles,
+    constants_of,
+    parts,
+    positions_of,
+)
+from gpucnn.kernels.convolution.plain import Convolution, Gradients
+from gpucnn.kernels.kernel import Kernel
+
+SOURCE = Path(__file__).with_name("tensor_cores.cu")
+FORWARD = Kernel(
+    SOURCE,
+    "tensor_forward",
+    f"const T* images, const T* weight, const T* bias = null, T* output, I positions, {SIZES}",
+    multiply_adds=implicit.multiply_adds,
+)
+IMAGES_GRADIENT = Kernel(
+    SOURCE,
+    "tensor_images_gradient",
+    f"const T* gradient, const T* output = null, const T* weight, T* images, I pixels, {SIZES}",
+    multiply_adds=implicit.multiply_adds,
+)
+WEIGHT_GRADIENT = Kernel(
+    SOURCE,
+    "tensor_weight_gradient",
+    f"const T* gradient, const T* output = null, const T* images, T* slices, I positions, I length, {SIZES}",
+    multiply_adds=implicit.multiply_adds,
+)
+
+KERNELS = implicit.Kernels(FORWARD, IMAGES_GRADIENT, WEIGHT_GRADIENT)
+
+WARPS, WORDS, STEP = 8, 16, 32
+"""As in tensor_cores.cu: warps of a block, and what a step takes of the depth, of positions in the weight's gradient."""
+
+TILES = ((64, 128), (64, 64), (32, 128), (32, 64), (16, 256), (16, 128), (16, 64))
+"""(rows, columns) of a tile that a block works on, large ones first: they read each element less often."""
+
+GATHERING = 56
+"""What it costs to gather an element of the columns, in rows that are multiplied with it: instructions for both, counted."""
+
+WEIGHT_ROWS, WEIGHT_COLUMNS, WEIGHT_TAPS = (64, 32, 16), 160, 32
+"""Filters of a tile of the weight's gradient, the most columns, one of them for the bias, and the most taps that a lane reads."""
+
+
+def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
+    """`plain.conv2d`."""
+    return implicit.convolve(KERNELS, plan_of(task), task, images, weight, bias)
+
+
+def conv2d_gradients(
+    task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
+) -> None:
+    """`plain.conv2d_gradients`."""
+    implicit.find_gradients(KERNELS, plan_of(task), task, gradient, images, weight, output, found)
+
+
+@lru_cache(4096)
+def plan_of(task: Convolution) -> Plan:
+    """How the kernels go about a convolution and its gradients."""
+    channels, taps, groups = task.weight_shape[1], prod(task.window.kernel), task.groups
+    filters, positions, pixels = task.weight_shape[0] // groups, positions_of(task), prod(task.image_shape) // task.image_shape[1]
+    forward, forward_tiles = _tile(filters, positions, groups, channels)
+    images, images_tiles = _tile(channels, pixels, groups, filters)
+    rows = min(WEIGHT_ROWS, key=lambda rows: parts(filters, rows) * (rows + GATHERING))
+    together = min(channels, (WEIGHT_COLUMNS - 1) // taps, WEIGHT_TAPS // taps * WARPS)
+    if WARPS < together < channels:
+        together -= together % WARPS  # so that all warps read as many
+    tiles = parts(filters, rows) * parts(channels, together) * groups
+    length = parts(positions, parts(FEWEST_TILES, tiles))
+    length = parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
+    slices = parts(positions, length)
+    chosen = Tiles(*forward, *images, rows, together, int(length > LONGEST_SUM))
+    return Plan(constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
+
+
+def _tile(rows: int, columns: int, groups: int, depth: int) -> tuple[tuple[int, int, int], int]:
+    """Rows and columns of a tile for `groups` products, and the channels of the depth that a thread gathers in a round.
+
+    With how many tiles there are.
+    """
+
+    def count(shape: tuple[int, int]) -> int:
+        return parts(rows, shape[0]) * parts(columns, shape[1]) * groups
+
+    def cost(shape: tuple[int, int]) -> tuple[int, bool, int]:
+        return parts(rows, shape[0]) * (shape[0] + GATHERING), count(shape) < FEWEST_TILES, count(shape)
+
+    height, width = min(TILES, key=cost)
+    sharing = WARPS * 32 // width
+    rounds = parts(depth, WORDS)
+    return (height, width, parts(depth, rounds * sharing)), count((height, width))
