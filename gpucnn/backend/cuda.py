@@ -32,12 +32,17 @@ class Problem(NamedTuple):
 def use_in_place_of_cupy(module: ModuleType) -> Iterator[None]:
     """Inside, `module` is taken for CuPy: for stand-ins without a GPU, see `gpucnn.testing`."""
     before, arrays.stand_in = arrays.stand_in, module
-    find_problem.cache_clear()
+    _forget_answers()
     try:
         yield
     finally:
         arrays.stand_in = before
-        find_problem.cache_clear()
+        _forget_answers()
+
+
+def _forget_answers() -> None:
+    find_problem.cache_clear()
+    has_tensor_cores.cache_clear()
 
 
 def cupy() -> ModuleType:
@@ -59,6 +64,12 @@ def find_problem() -> Problem | None:
 def device_count() -> int:
     """How many CUDA devices CuPy sees; 0 if it cannot work at all."""
     return 0 if find_problem() is not None else int(cupy().cuda.runtime.getDeviceCount())
+
+
+@functools.cache
+def has_tensor_cores(index: int) -> bool:
+    """Whether a GPU multiplies in TF32 and bf16 on tensor cores: since Ampere, compute capability 8.0."""
+    return int(cupy().cuda.Device(index).compute_capability) >= 80
 
 
 def in_the_way() -> Path | None:

@@ -1,10 +1,11 @@
 """How an operation computes, and the one place where that is chosen.
 
-    IMPLICIT    kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
-    CUDA        our kernels in CUDA C, on CuPy's arrays of float32 and float64
-    COMPILED    loops that are compiled at first use, on NumPy's arrays of float32: the extra `fast`
-    NUMPY       NumPy on all threads
-    PLAIN       the text to read, on any array module: what the other ways must equal
+    TENSOR_CORES  as IMPLICIT, in TF32 or bf16 on tensor cores, where that `backend.precision` is chosen and the GPU has them
+    IMPLICIT      kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
+    CUDA          our kernels in CUDA C, on CuPy's arrays of float32 and float64
+    COMPILED      loops that are compiled at first use, on NumPy's arrays of float32: the extra `fast`
+    NUMPY         NumPy on all threads
+    PLAIN         the text to read, on any array module: what the other ways must equal
 
 Each operation has a folder, with a file for each of its ways, and for each of its functions a table from way to function.
 All functions in a table have the same parameters. A way may decline a task that it does badly: then the next one is asked.
@@ -20,7 +21,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpucnn.backend import Array
+from gpucnn.backend import Array, chosen_precision
+from gpucnn.backend.cuda import has_tensor_cores
 from gpucnn.errors import ArgumentError, CaptureError
 from gpucnn.kernels.compiler.processor import supported_processor
 from gpucnn.kernels.compiler.recording import recorder
@@ -32,6 +34,7 @@ VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
 class Way(Enum):
     """How an operation computes."""
 
+    TENSOR_CORES = "tensor cores"
     IMPLICIT = "implicit"
     CUDA = "cuda"
     COMPILED = "compiled"
@@ -42,6 +45,7 @@ class Way(Enum):
 
 
 ASKED_IN_TURN = {
+    Way.TENSOR_CORES: (Way.TENSOR_CORES, Way.CUDA, Way.PLAIN),
     Way.CUDA: (Way.IMPLICIT, Way.CUDA, Way.PLAIN),
     Way.COMPILED: (Way.COMPILED, Way.NUMPY, Way.PLAIN),
     Way.NUMPY: (Way.NUMPY, Way.PLAIN),
@@ -54,7 +58,7 @@ Suits: TypeAlias = Mapping[Way, Callable[[Any], bool]]
 
 _FLOAT32 = np.dtype(np.float32)
 _chosen: str | None = None
-_left_out: Way | None = None
+_left_out: tuple[Way, ...] = ()
 
 
 def way_of(*arrays: Array | None) -> Way:
@@ -64,16 +68,23 @@ def way_of(*arrays: Array | None) -> Way:
         if array is None or (type(array) is np.ndarray and array.dtype == _FLOAT32):  # the usual case, at once
             continue
         if not isinstance(array, np.ndarray | np.generic):
-            return Way.CUDA if array.dtype in TYPE_NAMES else Way.PLAIN
+            return _way_on_gpu(array)
         found = Way.NUMPY
     wanted = _chosen or mode()
     return Way.PLAIN if wanted == "plain" else Way.NUMPY if wanted == "numpy" else found
 
 
+def _way_on_gpu(array: Array) -> Way:
+    if array.dtype not in TYPE_NAMES:
+        return Way.PLAIN
+    rounds = array.dtype == _FLOAT32 and chosen_precision() != "float32"
+    return Way.TENSOR_CORES if rounds and has_tensor_cores(array.data.device_id) else Way.CUDA
+
+
 def choose(ways: Mapping[Way, Any], *arrays: Array | None, task: Any = None, suits: Suits | None = None) -> Way:
     """The first way in the table that works on these arrays and does not decline the task."""
     for way in ASKED_IN_TURN[way_of(*arrays)]:
-        if way in ways and way is not _left_out and (suits is None or way not in suits or suits[way](task)):
+        if way in ways and way not in _left_out and (suits is None or way not in suits or suits[way](task)):
             if way is not Way.COMPILED and recorder() is not None:
                 raise CaptureError(
                     f"{_operation(ways[way])} is computed in the {way.value} way here, not by compiled loops; leave such "
@@ -134,10 +145,10 @@ def describe() -> str:
 
 
 @contextmanager
-def leave_out(way: Way) -> Iterator[None]:
-    """Inside, no operation is computed in this way: to compare it with the one that is asked next."""
+def leave_out(*left_out: Way) -> Iterator[None]:
+    """Inside, no operation is computed in these ways: to compare them with the one that is asked next."""
     global _left_out
-    before, _left_out = _left_out, way
+    before, _left_out = _left_out, left_out
     try:
         yield
     finally:

@@ -2,11 +2,12 @@
 
 from gpucnn.backend import Array
 from gpucnn.checks import public_names as _public_names
-from gpucnn.kernels.convolution import compiled, cuda, implicit, numpy_way, plain
+from gpucnn.kernels.convolution import compiled, cuda, implicit, numpy_way, plain, tensor_cores
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.ways import Suits, Way, choose
 
 CONV2D = {
+    Way.TENSOR_CORES: tensor_cores.conv2d,
     Way.IMPLICIT: implicit.conv2d,
     Way.CUDA: cuda.conv2d,
     Way.COMPILED: compiled.conv2d,
@@ -14,13 +15,18 @@ CONV2D = {
     Way.PLAIN: plain.conv2d,
 }
 GRADIENTS = {
+    Way.TENSOR_CORES: tensor_cores.conv2d_gradients,
     Way.IMPLICIT: implicit.conv2d_gradients,
     Way.CUDA: cuda.conv2d_gradients,
     Way.COMPILED: compiled.conv2d_gradients,
     Way.NUMPY: numpy_way.conv2d_gradients,
     Way.PLAIN: plain.conv2d_gradients,
 }
-SUITS: Suits = {Way.IMPLICIT: implicit.suits, Way.COMPILED: compiled.suits}
+SUITS: Suits = {
+    Way.TENSOR_CORES: tensor_cores.suits,
+    Way.IMPLICIT: implicit.suits,
+    Way.COMPILED: compiled.suits,
+}
 
 __all__ = ["Convolution", "Gradients", "conv2d", "conv2d_gradients"]
 

@@ -1,4 +1,4 @@
-// Convolution on tensor cores: the products of implicit.cu in TF32, with sums in float32. Columns never lie in memory.
+// Convolution on tensor cores: the products of implicit.cu, in TF32 or, of arrays of bfloat16, in bf16, with sums in float32.
 //
 //   tensor_forward            output (filters, positions) = weight (filters, channels * taps) @ columns of the images
 //   tensor_images_gradient    images' (channels, pixels) = weight^T (channels, filters * taps) @ columns of the gradient
@@ -15,6 +15,9 @@
 #define BLOCK 256
 #define WARPS 8
 
+// Numbers in a word: one TF32, or two bf16.
+#define PACK (sizeof(T) == 2 ? 2 : 1)
+
 // Words of a row, or column, in a step; and from one to the next: of any eight, 16 bytes each lie in banks of their own.
 #define WORDS 16
 #define APART 20
@@ -22,25 +25,37 @@
 // Rows and columns of a tile together, at most.
 #define MOST_LINES 272
 
-// In the weight's gradient the lanes of a warp read 32 positions at once, for tiles of at most so many rows and columns.
-#define POSITIONS_OF_A_STEP 32
+// Blocks that a multiprocessor must have registers for: those of large tiles need more than half of what it has.
+#define RESIDENT(rows, columns) (rows * columns > 4096 ? 1 : 2)
+
+// In the weight's gradient each lane of a warp reads the positions of one word, for so many rows and columns at most.
+#define POSITIONS_OF_A_STEP (32 * PACK)
 #define LONG_APART 36
 #define MOST_LONG_LINES 224
+#define MOST_ROWS_A_WARP 8
 #define MOST_TAPS_A_WARP 32
-
-__device__ __forceinline__ unsigned tf32_operand(float value)
-{
-    const unsigned bits = __float_as_uint(value);
-    return value == value ? bits + 0x1000 : bits;
-}
-
-// Products that are added up one after the other, at most.
-#define LONGEST_SUM 512
 
 // What a warp has of a tile, at most: rows in sixteens, columns in eights. And its sums, in each lane 4 of each such part.
 #define MOST_ROWS 2
 #define MOST_COLUMNS 8
 typedef float Sums[MOST_ROWS][MOST_COLUMNS][4];
+
+// A float as tensor cores read a TF32, rounded as by tf32_bits: the bits that are left out here they do not look at.
+__device__ __forceinline__ unsigned tf32_word(float value)
+{
+    return value == value ? __float_as_uint(value) + 0x1000 : __float_as_uint(value);
+}
+
+// A word of numbers as `T` has them, and one of floats: one of them, rounded, or two.
+__device__ __forceinline__ unsigned word_of(const float* numbers)
+{
+    if (PACK == 1) return tf32_word(numbers[0]);
+    return __float_as_uint(numbers[0]) >> 16 | (__float_as_uint(numbers[PACK - 1]) & 0xffff0000u);
+}
+__device__ __forceinline__ unsigned rounded_word_of(const float* numbers)
+{
+    return PACK == 1 ? tf32_word(numbers[0]) : bf16_pair(numbers[0], numbers[PACK - 1]);
+}
 
 // How the warps share a tile: rows and columns of each, in sixteens and eights, and how many warps stand side by side.
 struct Share {
@@ -76,62 +91,54 @@ __device__ __forceinline__ void multiply(const unsigned* left, const unsigned* r
         for (int half = 0; half < 2; ++half) {
             const unsigned own_half[2] = {b[half * 2], b[half * 2 + 1]};
 #pragma unroll
-            for (int i = 0; i < own.rows; ++i) mma_tf32(sums[i][j], a[i][half], own_half);
+            for (int i = 0; i < own.rows; ++i)
+                if (PACK == 1)
+                    mma_tf32(sums[i][j], a[i][half], own_half);
+                else
+                    mma_bf16(sums[i][j], a[i][half], own_half);
         }
     }
 }
 
-// Put sums into totals: sums that are not too long keep the digits that float32 has.
-__device__ __forceinline__ void settle(Share own, Sums& sums, Sums& totals)
-{
-#pragma unroll
-    for (int i = 0; i < own.rows; ++i)
-#pragma unroll
-        for (int j = 0; j < own.columns; ++j)
-#pragma unroll
-            for (int r = 0; r < 4; ++r) {
-                totals[i][j][r] += sums[i][j][r];
-                sums[i][j][r] = 0;
-            }
-}
-
-// totals = left (rows, depth * TAPS) @ right (depth * TAPS, columns), a tile. BLOCK / columns threads share a column, and each
+// sums += left (rows, depth * TAPS) @ right (depth * TAPS, columns), a tile. BLOCK / columns threads share a column, and each
 // brings `each` channels of it a round, one tap after the other: which tap, the compiler knows. left_at(row, k, there) and
 // right_at(first, channel, tap), of channel number first + channel, read what is multiplied; `right_at` for the thread's column.
 template <class Left, class Right>
 __device__ __forceinline__ void multiply_tile(
-    int rows, int columns, int each, int depth, Left left_at, Right right_at, Share own, Sums& totals)
+    int rows, int columns, int each, int depth, Left left_at, Right right_at, Share own, Sums& sums)
 {
     __shared__ __align__(16) unsigned lines[2][MOST_LINES * APART];
-    const int parts = BLOCK / columns, words = WORDS / parts;
-    const int steps = (each * TAPS + words - 1) / words, rounds = (depth + each * parts - 1) / (each * parts);
-    const int rounds_a_sum = max(LONGEST_SUM / (each * parts * TAPS), 1);
+    const int parts = BLOCK / columns, words = WORDS / parts, numbers = words * PACK;
+    const int steps = (each * TAPS + numbers - 1) / numbers, rounds = (depth + each * parts - 1) / (each * parts);
     const int part = threadIdx.x / columns, column = threadIdx.x % columns;
     const int row = threadIdx.x / WORDS, word = threadIdx.x % WORDS;
-    float of_rows[MOST_LINES / (BLOCK / WORDS)], of_column[WORDS];
+    float of_rows[MOST_LINES / (BLOCK / WORDS)][PACK], of_column[WORDS * PACK];
 
     const auto fetch = [&](int round, int step) {
-        const int first = (round * parts + word / words) * (each * TAPS) + word % words;
-        const bool there = (step + 1) * words <= each * TAPS || step * words + word % words < each * TAPS;
+        const int own_place = word % words * PACK, first = (round * parts + word / words) * (each * TAPS) + own_place;
 #pragma unroll
-        for (int i = 0; i < rows / 16; ++i) of_rows[i] = left_at(row + i * 16, first + step * words, there);
+        for (int i = 0; i < rows / 16; ++i)
 #pragma unroll
-        for (int i = 0; i < words; ++i) {
-            const int place = step * words + i;
+            for (int p = 0; p < PACK; ++p) {
+                const bool there = (step + 1) * numbers <= each * TAPS || step * numbers + own_place + p < each * TAPS;
+                of_rows[i][p] = left_at(row + i * 16, first + step * numbers + p, there);
+            }
+#pragma unroll
+        for (int i = 0; i < numbers; ++i) {
+            const int place = step * numbers + i;
             of_column[i] = place < each * TAPS ? right_at((round * parts + part) * each, place / TAPS, place % TAPS) : 0.0f;
         }
     };
     const auto store = [&](unsigned* left) {
         unsigned* right = left + rows * APART + column * APART + part * words;
 #pragma unroll
-        for (int i = 0; i < rows / 16; ++i) left[(row + i * 16) * APART + word] = tf32_operand(of_rows[i]);
+        for (int i = 0; i < rows / 16; ++i) left[(row + i * 16) * APART + word] = rounded_word_of(of_rows[i]);
 #pragma unroll
         for (int i = 0; i < words; i += 4)
-            *(uint4*)(right + i) = make_uint4(tf32_operand(of_column[i]), tf32_operand(of_column[i + 1]),
-                                              tf32_operand(of_column[i + 2]), tf32_operand(of_column[i + 3]));
+            *(uint4*)(right + i) = make_uint4(word_of(of_column + i * PACK), word_of(of_column + (i + 1) * PACK),
+                                              word_of(of_column + (i + 2) * PACK), word_of(of_column + (i + 3) * PACK));
     };
 
-    Sums sums = {};
     int now = 0;
     fetch(0, 0);
     store(lines[now]);
@@ -146,13 +153,11 @@ __device__ __forceinline__ void multiply_tile(
             if (goes_on) store(lines[now]);
             __syncthreads();  // the next step is there, and what was read may be written over
         }
-        if (rounds > rounds_a_sum && (round + 1) % rounds_a_sum == 0) settle(own, sums, totals);
     }
-    settle(own, sums, totals);
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_forward(
-    const T* images, const T* weight, const T* bias, T* output, I positions)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT(forward_rows, forward_columns)) tensor_forward(
+    const T* images, const A* weight, const A* bias, T* output, I positions)
 {
     const Share own = share_of(forward_rows, forward_columns);
     const int row_tiles = (filters + forward_rows - 1) / forward_rows;
@@ -160,7 +165,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_forward(
     for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const int first_filter = tile % row_tiles * forward_rows, group = tile / row_tiles % groups;
         const I first = tile / (row_tiles * groups) * forward_columns;
-        const T* rows = weight + ((I)group * filters + first_filter) * (channels * TAPS);
+        const A* rows = weight + ((I)group * filters + first_filter) * (channels * TAPS);
         // The position that this thread gathers for, in every step.
         const I position = first + threadIdx.x % forward_columns;
         const int top = (int)(position / output_width % output_height) * stride_height - padding_top;
@@ -169,16 +174,16 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_forward(
         const T* corner = images + (position / POSITIONS * groups + group) * channels * PIXELS + (top * width + start);
         const auto left_at = [&](int row, int k, bool there) {
             const bool inside = (filters % forward_rows == 0 || first_filter + row < filters)
-                && (channels % (BLOCK / forward_columns * forward_channels) == 0 || k < channels * TAPS);
+                && (channels % (forward_channels * (BLOCK / forward_columns)) == 0 || k < channels * TAPS);
             return there && inside ? (float)rows[row * (channels * TAPS) + k] : 0.0f;
         };
         const auto right_at = [&](int first, int channel, int tap) {
             const T* plane = corner + first * PIXELS;
-            const bool there = channels % (BLOCK / forward_columns * forward_channels) == 0 || first + channel < channels;
+            const bool there = channels % (forward_channels * (BLOCK / forward_columns)) == 0 || first + channel < channels;
             return there && inside >> tap & 1 ? (float)plane[channel * (height * width) + tap_offset(tap)] : 0.0f;
         };
-        Sums totals = {};
-        multiply_tile(forward_rows, forward_columns, forward_channels, channels, left_at, right_at, own, totals);
+        Sums sums = {};
+        multiply_tile(forward_rows, forward_columns, forward_channels, channels, left_at, right_at, own, sums);
 #pragma unroll
         for (int j = 0; j < own.columns; ++j)
 #pragma unroll
@@ -190,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_forward(
                 for (int i = 0; i < own.rows; ++i) {
                     const int filter = first_filter + row_of(own, i, r);
                     if (filter >= filters) continue;
-                    float value = totals[i][j][r];
+                    float value = sums[i][j][r];
                     if (bias) value += (float)bias[group * filters + filter];
                     target[filter * POSITIONS] = (T)(relu && value <= 0 ? 0.0f : value);
                 }
@@ -199,8 +204,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_forward(
 }
 
 // `output` is that of the convolution if a ReLU followed: where it is 0, no gradient passes.
-extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_images_gradient(
-    const T* gradient, const T* output, const T* weight, T* images, I pixels)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT(images_rows, images_columns)) tensor_images_gradient(
+    const T* gradient, const T* output, const A* weight, T* images, I pixels)
 {
     const Share own = share_of(images_rows, images_columns);
     const int row_tiles = (channels + images_rows - 1) / images_rows;
@@ -208,7 +213,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_images_gradient(
     for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const int first_channel = tile % row_tiles * images_rows, group = tile / row_tiles % groups;
         const I first = tile / (row_tiles * groups) * images_columns;
-        const T* rows = weight + ((I)group * filters * channels + first_channel) * TAPS;
+        const A* rows = weight + ((I)group * filters * channels + first_channel) * TAPS;
         // The pixel that this thread gathers for, and which taps were read from it, by windows that there are.
         const I pixel = first + threadIdx.x % images_columns;
         const int from_top = (int)(pixel / width % height) + padding_top, from_left = (int)(pixel % width) + padding_left;
@@ -217,18 +222,18 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_images_gradient(
             + (from_top / stride_height * output_width + from_left / stride_width);
         const auto left_at = [&](int row, int k, bool there) {
             const bool inside = (channels % images_rows == 0 || first_channel + row < channels)
-                && (filters % (BLOCK / images_columns * images_filters) == 0 || k < filters * TAPS);
+                && (filters % (images_filters * (BLOCK / images_columns)) == 0 || k < filters * TAPS);
             return there && inside ? (float)rows[k / TAPS * (channels * TAPS) + k % TAPS + row * TAPS] : 0.0f;
         };
         const auto right_at = [&](int first, int filter, int tap) {
-            const bool there = filters % (BLOCK / images_columns * images_filters) == 0 || first + filter < filters;
+            const bool there = filters % (images_filters * (BLOCK / images_columns)) == 0 || first + filter < filters;
             if (!there || !(reached >> tap & 1)) return 0.0f;
             const I plane = corner + first * POSITIONS;
             const int offset = filter * (output_height * output_width) - window_offset(tap);
             return relu && (float)(output + plane)[offset] == 0 ? 0.0f : (float)(gradient + plane)[offset];
         };
-        Sums totals = {};
-        multiply_tile(images_rows, images_columns, images_filters, filters, left_at, right_at, own, totals);
+        Sums sums = {};
+        multiply_tile(images_rows, images_columns, images_filters, filters, left_at, right_at, own, sums);
 #pragma unroll
         for (int j = 0; j < own.columns; ++j)
 #pragma unroll
@@ -239,20 +244,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2) tensor_images_gradient(
 #pragma unroll
                 for (int i = 0; i < own.rows; ++i) {
                     const int channel = first_channel + row_of(own, i, r);
-                    if (channel < channels) target[channel * PIXELS] = (T)totals[i][j][r];
+                    if (channel < channels) target[channel * PIXELS] = sums[i][j][r];
                 }
             }
     }
 }
 
 // slices (slices, groups * filters, channels * taps + 1): of each slice of `length` positions the gradient of the weight, and
-// beside it that of the bias, as if of one tap more that always reads 1.
+// beside it that of the bias, which is a sum and no product: the threads add up what they read, before it is rounded.
 extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
-    const T* gradient, const T* output, const T* images, T* slices, I positions, I length)
+    const T* gradient, const T* output, const T* images, A* slices, I positions, I length)
 {
     __shared__ __align__(16) unsigned left[MOST_LONG_LINES * LONG_APART];
     const int taps = weight_channels * TAPS;
-    const int across = share_of(weight_rows, 0).across, columns = (taps + across * 8) / (across * 8) * (across * 8);
+    const int across = share_of(weight_rows, 0).across, columns = (taps + across * 8 - 1) / (across * 8) * (across * 8);
     const Share own = share_of(weight_rows, columns);
     unsigned* right = left + weight_rows * LONG_APART;
     const int row_tiles = (filters + weight_rows - 1) / weight_rows;
@@ -264,69 +269,83 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
         const int first_channel = tile / row_tiles % column_tiles * weight_channels;
         const int group = tile / (row_tiles * column_tiles) % groups;
         const I slice = tile / (row_tiles * column_tiles * groups), stop = min((slice + 1) * length, positions);
-        for (int column = taps + warp; column < columns; column += WARPS)
-            right[column * LONG_APART + lane] = tf32_operand(column == taps ? 1.0f : 0.0f);
-        float of_rows[8], of_columns[MOST_TAPS_A_WARP];
+        for (int column = taps + warp; column < columns; column += WARPS) right[column * LONG_APART + lane] = 0;
+        float of_rows[MOST_ROWS_A_WARP][PACK], of_columns[MOST_TAPS_A_WARP][PACK], row_sums[MOST_ROWS_A_WARP] = {};
 
-        // A warp reads every eighth row and channel, each lane at a position of its own.
+        // A warp reads every eighth row and channel, each lane at positions of its own.
         const auto fetch = [&](I first) {
-            const I position = first + lane, image = position / POSITIONS * groups + group, place = position % POSITIONS;
-            const int top = (int)(place / output_width) * stride_height - padding_top;
-            const int start = (int)(place % output_width) * stride_width - padding_left;
-            const unsigned inside = position < stop ? taps_inside(top, start) : 0;
 #pragma unroll
-            for (int i = 0; i < weight_rows / WARPS; ++i) {
-                const int filter = first_filter + warp + i * WARPS;
-                const I at = (image * filters + filter) * POSITIONS + place;
-                of_rows[i] = 0;
-                if (position < stop && filter < filters && !(relu && (float)output[at] == 0)) of_rows[i] = (float)gradient[at];
-            }
+            for (int p = 0; p < PACK; ++p) {
+                const I position = first + lane * PACK + p;
+                const I image = position / POSITIONS * groups + group, place = position % POSITIONS;
+                const int top = (int)(place / output_width) * stride_height - padding_top;
+                const int start = (int)(place % output_width) * stride_width - padding_left;
+                const unsigned inside = position < stop ? taps_inside(top, start) : 0;
+                const I at = (image * filters + first_filter + warp) * POSITIONS + place;
 #pragma unroll
-            for (int i = 0; i < weight_channels; i += WARPS) {
-                const int channel = first_channel + warp + i;
-                const T* corner = images + (image * channels + channel) * PIXELS + (top * width + start);
-                const unsigned taken = warp + i < weight_channels && channel < channels ? inside : 0;
+                for (int i = 0; i < weight_rows / WARPS; ++i) {
+                    const bool there = filters % weight_rows == 0 || first_filter + warp + i * WARPS < filters;
+                    const int offset = i * WARPS * (output_height * output_width);
+                    of_rows[i][p] = 0;
+                    if (position < stop && there && !(relu && (float)(output + at)[offset] == 0))
+                        of_rows[i][p] = (float)(gradient + at)[offset];
+                }
+                const T* corner = images + (image * channels + first_channel + warp) * PIXELS + (top * width + start);
 #pragma unroll
-                for (int tap = 0; tap < TAPS; ++tap)
-                    of_columns[i / WARPS * TAPS + tap] = taken >> tap & 1 ? (float)corner[tap_offset(tap)] : 0.0f;
+                for (int i = 0; i < weight_channels; i += WARPS) {
+                    const unsigned taken = warp + i < weight_channels && first_channel + warp + i < channels ? inside : 0;
+#pragma unroll
+                    for (int tap = 0; tap < TAPS; ++tap)
+                        of_columns[i / WARPS * TAPS + tap][p] =
+                            taken >> tap & 1 ? (float)corner[i * (height * width) + tap_offset(tap)] : 0.0f;
+                }
             }
         };
         const auto store = [&] {
 #pragma unroll
-            for (int i = 0; i < weight_rows / WARPS; ++i) left[(warp + i * WARPS) * LONG_APART + lane] = tf32_operand(of_rows[i]);
+            for (int i = 0; i < weight_rows / WARPS; ++i) {
+                left[(warp + i * WARPS) * LONG_APART + lane] = word_of(of_rows[i]);
+                for (int p = 0; p < PACK; ++p) row_sums[i] += of_rows[i][p];
+            }
 #pragma unroll
             for (int i = 0; i < weight_channels; i += WARPS) {
                 if (warp + i >= weight_channels) continue;
 #pragma unroll
                 for (int tap = 0; tap < TAPS; ++tap)
-                    right[((warp + i) * TAPS + tap) * LONG_APART + lane] = tf32_operand(of_columns[i / WARPS * TAPS + tap]);
+                    right[((warp + i) * TAPS + tap) * LONG_APART + lane] = word_of(of_columns[i / WARPS * TAPS + tap]);
             }
         };
 
-        Sums sums = {}, totals = {};
+        Sums sums = {};
         fetch(slice * length);
         for (I first = slice * length; first < stop; first += POSITIONS_OF_A_STEP) {
             store();
             __syncthreads();
             if (first + POSITIONS_OF_A_STEP < stop) fetch(first + POSITIONS_OF_A_STEP);
 #pragma unroll
-            for (int word = 0; word < POSITIONS_OF_A_STEP; word += WORDS) multiply(left + word, right + word, LONG_APART, own, sums);
+            for (int word = 0; word < 2 * WORDS; word += WORDS) multiply(left + word, right + word, LONG_APART, own, sums);
             __syncthreads();  // until all have read what this step has brought
-            if (weight_is_long && (first - slice * length + POSITIONS_OF_A_STEP) % LONGEST_SUM == 0) settle(own, sums, totals);
         }
-        settle(own, sums, totals);
-#pragma unroll
+    #pragma unroll
         for (int j = 0; j < own.columns; ++j)
 #pragma unroll
             for (int r = 0; r < 4; ++r) {
-                const int column = column_of(own, j, r), k = column == taps ? channels * TAPS : first_channel * TAPS + column;
-                if (column == taps ? first_channel > 0 : column > taps || k >= channels * TAPS) continue;
+                const int column = column_of(own, j, r), k = first_channel * TAPS + column;
+                if (column >= taps || k >= channels * TAPS) continue;
 #pragma unroll
                 for (int i = 0; i < own.rows; ++i) {
                     const int filter = first_filter + row_of(own, i, r);
                     const I row = (slice * groups + group) * filters + filter;
-                    if (filter < filters) slices[row * (channels * TAPS + 1) + k] = (T)totals[i][j][r];
+                    if (filter < filters) slices[row * (channels * TAPS + 1) + k] = sums[i][j][r];
                 }
             }
+#pragma unroll
+        for (int i = 0; i < weight_rows / WARPS; ++i) {
+            for (int bits = 16; bits > 0; bits /= 2) row_sums[i] += __shfl_xor_sync(0xffffffff, row_sums[i], bits);
+            const int filter = first_filter + warp + i * WARPS;
+            const I row = (slice * groups + group) * filters + filter;
+            if (lane == 0 && first_channel == 0 && filter < filters)
+                slices[row * (channels * TAPS + 1) + channels * TAPS] = row_sums[i];
+        }
     }
 }

@@ -1,6 +1,6 @@
-"""Convolution on a GPU's tensor cores, without columns: the same as `implicit`, in TF32. See tensor_cores.cu.
+"""Convolution on a GPU's tensor cores, without columns: as `implicit`, in TF32 or bf16. See tensor_cores.cu.
 
-Tensor cores multiply faster than threads gather: so tiles are chosen for how often an element is gathered.
+Tensor cores multiply faster than threads gather, so tiles are chosen for how often an element is gathered.
 """
 
 from functools import lru_cache
@@ -12,7 +12,6 @@ from gpucnn.kernels.convolution import implicit
 from gpucnn.kernels.convolution.implicit import (
     FEWEST_POSITIONS,
     FEWEST_TILES,
-    LONGEST_SUM,
     MOST_POSITIONS,
     MOST_TAPS,
     SIZES,
@@ -23,26 +22,29 @@ from gpucnn.kernels.convolution.implicit import (
     positions_of,
 )
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.kernel import BF16, Kernel
 
 SOURCE = Path(__file__).with_name("tensor_cores.cu")
 FORWARD = Kernel(
     SOURCE,
     "tensor_forward",
-    f"const T* images, const T* weight, const T* bias = null, T* output, I positions, {SIZES}",
+    f"const T* images, const A* weight, const A* bias = null, T* output, I positions, {SIZES}",
     multiply_adds=implicit.multiply_adds,
+    bf16=True,
 )
 IMAGES_GRADIENT = Kernel(
     SOURCE,
     "tensor_images_gradient",
-    f"const T* gradient, const T* output = null, const T* weight, T* images, I pixels, {SIZES}",
+    f"const T* gradient, const T* output = null, const A* weight, T* images, I pixels, {SIZES}",
     multiply_adds=implicit.multiply_adds,
+    bf16=True,
 )
 WEIGHT_GRADIENT = Kernel(
     SOURCE,
     "tensor_weight_gradient",
-    f"const T* gradient, const T* output = null, const T* images, T* slices, I positions, I length, {SIZES}",
+    f"const T* gradient, const T* output = null, const T* images, A* slices, I positions, I length, {SIZES}",
     multiply_adds=implicit.multiply_adds,
+    bf16=True,
 )
 
 KERNELS = implicit.Kernels(FORWARD, IMAGES_GRADIENT, WEIGHT_GRADIENT)
@@ -57,41 +59,52 @@ GATHERING = 56
 """What it costs to gather an element of the columns, in rows that are multiplied with it: instructions for both, counted."""
 
 WEIGHT_ROWS, WEIGHT_COLUMNS, WEIGHT_TAPS = (64, 32, 16), 160, 32
-"""Filters of a tile of the weight's gradient, the most columns, one of them for the bias, and the most taps that a lane reads."""
+"""Filters of a tile of the weight's gradient, the most columns, and the most taps that a lane reads."""
+
+MOST_FILTERS = 128
+"""Of a group. With more, cuBLAS gains more by its faster products than columns cost in bytes: on an H200 sooner, on GPUs with a
+slower memory later, see `gpucnn bench --device cuda --model`."""
+
+
+def suits(task: Convolution) -> bool:
+    """Whether a convolution is done well without columns; one with 1x1 filters needs none in any way."""
+    taps, filters = prod(task.window.kernel), task.weight_shape[0] // task.groups
+    return not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
-    return implicit.convolve(KERNELS, plan_of(task), task, images, weight, bias)
+    return implicit.convolve(KERNELS, plan_of(task, images.dtype == BF16), task, images, weight, bias)
 
 
 def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    implicit.find_gradients(KERNELS, plan_of(task), task, gradient, images, weight, output, found)
+    implicit.find_gradients(KERNELS, plan_of(task, gradient.dtype == BF16), task, gradient, images, weight, output, found)
 
 
 @lru_cache(4096)
-def plan_of(task: Convolution) -> Plan:
-    """How the kernels go about a convolution and its gradients."""
+def plan_of(task: Convolution, is_bf16: bool = False) -> Plan:
+    """How the kernels go about a convolution and its gradients, of arrays of bfloat16 or of float32."""
+    numbers = 2 if is_bf16 else 1
     channels, taps, groups = task.weight_shape[1], prod(task.window.kernel), task.groups
     filters, positions, pixels = task.weight_shape[0] // groups, positions_of(task), prod(task.image_shape) // task.image_shape[1]
-    forward, forward_tiles = _tile(filters, positions, groups, channels)
-    images, images_tiles = _tile(channels, pixels, groups, filters)
+    forward, forward_tiles = _tile(filters, positions, groups, channels, WORDS * numbers)
+    images, images_tiles = _tile(channels, pixels, groups, filters, WORDS * numbers)
     rows = min(WEIGHT_ROWS, key=lambda rows: parts(filters, rows) * (rows + GATHERING))
-    together = min(channels, (WEIGHT_COLUMNS - 1) // taps, WEIGHT_TAPS // taps * WARPS)
+    together = min(channels, WEIGHT_COLUMNS // taps, WEIGHT_TAPS // taps * WARPS)
     if WARPS < together < channels:
         together -= together % WARPS  # so that all warps read as many
     tiles = parts(filters, rows) * parts(channels, together) * groups
     length = parts(positions, parts(FEWEST_TILES, tiles))
-    length = parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
+    length = parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP * numbers) * STEP * numbers
     slices = parts(positions, length)
-    chosen = Tiles(*forward, *images, rows, together, int(length > LONGEST_SUM))
+    chosen = Tiles(*forward, *images, rows, together, weight_is_long=0)
     return Plan(constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
-def _tile(rows: int, columns: int, groups: int, depth: int) -> tuple[tuple[int, int, int], int]:
+def _tile(rows: int, columns: int, groups: int, depth: int, step: int) -> tuple[tuple[int, int, int], int]:
     """Rows and columns of a tile for `groups` products, and the channels of the depth that a thread gathers in a round.
 
     With how many tiles there are.
@@ -105,5 +118,5 @@ def _tile(rows: int, columns: int, groups: int, depth: int) -> tuple[tuple[int, 
 
     height, width = min(TILES, key=cost)
     sharing = WARPS * 32 // width
-    rounds = parts(depth, WORDS)
+    rounds = parts(depth, step)
     return (height, width, parts(depth, rounds * sharing)), count((height, width))
