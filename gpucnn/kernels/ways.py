@@ -1,5 +1,6 @@
 """How an operation computes, and the one place where that is chosen.
 
+    FUSED         kernels in CUDA C that do in one launch what takes several else, where sizes are small
     TENSOR_CORES  as IMPLICIT, in TF32 or bf16 on tensor cores, where that `backend.precision` is chosen and the GPU has them
     IMPLICIT      kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
     CUDA          our kernels in CUDA C, on CuPy's arrays of float32 and float64
@@ -34,6 +35,7 @@ VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
 class Way(Enum):
     """How an operation computes."""
 
+    FUSED = "fused"
     TENSOR_CORES = "tensor cores"
     IMPLICIT = "implicit"
     CUDA = "cuda"
@@ -45,8 +47,8 @@ class Way(Enum):
 
 
 ASKED_IN_TURN = {
-    Way.TENSOR_CORES: (Way.TENSOR_CORES, Way.CUDA, Way.PLAIN),
-    Way.CUDA: (Way.IMPLICIT, Way.CUDA, Way.PLAIN),
+    Way.TENSOR_CORES: (Way.FUSED, Way.TENSOR_CORES, Way.CUDA, Way.PLAIN),
+    Way.CUDA: (Way.FUSED, Way.IMPLICIT, Way.CUDA, Way.PLAIN),
     Way.COMPILED: (Way.COMPILED, Way.NUMPY, Way.PLAIN),
     Way.NUMPY: (Way.NUMPY, Way.PLAIN),
     Way.PLAIN: (Way.PLAIN,),

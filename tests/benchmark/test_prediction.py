@@ -147,7 +147,7 @@ def test_kernels_are_added_up_and_the_longest_comes_first() -> None:
 
 def test_a_step_is_found_and_predicted() -> None:
     found = Prediction.of(Workload("lenet5", 1024), GPUS["h200"])
-    assert counts(found.operations).products == 9, "those of its linear layers"
+    assert counts(found.operations).products == 0, "its linear layers are small"
     assert found.needed == training_step_work(models.LeNet5(), (1, 32, 32), 1024)
     assert 1e-5 < found.graph_seconds() < found.eager_seconds < 1e-2
     assert 0 < found.roofline_share < 1

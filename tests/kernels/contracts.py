@@ -28,7 +28,7 @@ from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.gradients import add_batch, clear_unless_finite, limit_norm, take_mean
 from gpucnn.kernels.gradients import cuda as gradients_cuda
-from gpucnn.kernels.linear import linear_gradients
+from gpucnn.kernels.linear import fused, linear, linear_gradients
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
 from gpucnn.kernels.preprocess import Move, MoveKind, Moves, Preparation, preprocess
 from gpucnn.kernels.rounding import round_to
@@ -47,6 +47,7 @@ from gpucnn.kernels.update import (
     rmsprop,
     sgd,
 )
+from gpucnn.kernels.ways import Way, leave_out
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 from tests.kernels.tasks import convolution
@@ -762,6 +763,61 @@ def check_scores(backend: Backend, dtype: type) -> None:
     assert host(counts.loss_sum).dtype == other
 
 
+LINEAR = [  # batch, inputs, outputs, rows and columns of a tile
+    (1, 1, 1, 16),
+    (19, 5, 35, 16),
+    (3, 300, 17, 16),
+    (140, 18, 2, 16),
+    (20, 70, 33, 32),
+]
+
+
+def check_linear(backend: Backend, dtype: type) -> None:
+    for number, (batch, inputs, outputs, side) in enumerate(LINEAR):
+        rng, relu = np.random.default_rng(number), number % 2 > 0
+        shapes = ((batch, inputs), (outputs, inputs), (outputs,), (batch, outputs))
+        vectors, weight, bias, gradient = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+        with few_blocks(2 if relu else 200), mock.patch.object(fused, "FEWEST_TILES", 1 if side == 32 else 1000):
+            check_linear_of(backend, vectors, weight, bias, gradient, relu)
+    # What is no number stays where it belongs, and what a ReLU has stopped goes nowhere.
+    vectors, weight, bias, gradient = draw(dtype, 20, 5), draw(dtype, 9, 5), draw(dtype, 9), draw(dtype, 20, 9)
+    vectors[3, 0], vectors[5, 1], weight[8, 0], gradient[18, 7] = np.nan, np.inf, -np.inf, np.nan
+    gradient[19] = np.where(np.maximum(vectors[19].astype(np.float64) @ weight.T + bias, 0) == 0, np.inf, 1)
+    with np.errstate(invalid="ignore"):
+        check_linear_of(backend, vectors, weight, bias, gradient, True)
+
+
+def check_linear_of(backend: Backend, vectors: Array, weight: Array, bias: Array, gradient: Array, relu: bool) -> None:
+    dtype, given = vectors.dtype.type, [backend.array(array) for array in (vectors, weight, bias, gradient)]
+    x, matrix, offsets, slopes = given
+    wide_x, wide_weight, wide_slopes = (array.astype(np.float64) for array in (vectors, weight, gradient))
+    wanted = wide_x @ wide_weight.T
+    linear_close(linear(x, matrix, None, False), wanted, dtype)
+    wanted = np.maximum(wanted + bias, 0) if relu else wanted + bias
+    output = linear(x, matrix, offsets, relu)
+    linear_close(output, wanted, dtype)
+    kept, passed = (output, np.where(host(output) != 0, wide_slopes, 0)) if relu else (None, wide_slopes)
+    own = [backend.array(np.full(shape, 7, dtype)) for shape in (weight.shape, bias.shape)]
+    found = [linear_gradients(slopes, x, matrix, kept, *own), *own]
+    for ours, expected in zip(found, (passed @ wide_weight, passed.T @ wide_x, passed.sum(0)), strict=True):
+        linear_close(ours, expected, dtype)
+    alone = [backend.array(np.full(shape, 7, dtype)) for shape in (weight.shape, bias.shape)]
+    assert linear_gradients(slopes, x, None, kept, alone[0]) is None
+    linear_gradients(slopes, None, None, kept, None, alone[1])
+    alone.append(linear_gradients(slopes, None, matrix, kept))
+    for ours, together in zip(alone, (*found[1:], found[0]), strict=True):
+        np.testing.assert_allclose(host(ours), host(together), rtol=1e-5, atol=1e-5)
+
+
+def linear_close(found: object, expected: Array, dtype: type) -> None:
+    """Equal within 1e-6 of the largest number of float32; where it is none, of the same kind."""
+    array, numbers = host(found), np.isfinite(expected)
+    assert array.dtype == dtype
+    np.testing.assert_array_equal(np.where(numbers, 0, array), np.where(numbers, 0, expected))
+    atol = (1e-6 if dtype is np.float32 else 1e-14) * np.abs(expected[numbers]).max(initial=0)
+    np.testing.assert_allclose(array[numbers], expected[numbers], rtol=0, atol=atol)
+
+
 def check_relu_sums(backend: Backend, dtype: type) -> None:
     for rows, columns, blocks in itertools.product((1, 3, 37), (1, 32, 75), (1, 50)):
         gradient, output = draw(dtype, rows, columns), np.maximum(draw(dtype, rows, columns, seed=1), 0)
@@ -769,7 +825,7 @@ def check_relu_sums(backend: Backend, dtype: type) -> None:
         weight, vectors = draw(dtype, columns, 2, seed=2), draw(dtype, rows, 2, seed=3)
         own = backend.empty((columns, 2), dtype), backend.empty((columns,), dtype)
         given = [backend.array(array) for array in (gradient, vectors, weight, output)]
-        with few_blocks(blocks):
+        with few_blocks(blocks), leave_out(Way.FUSED):
             found = linear_gradients(*given, *own)
         passed = np.where(output != 0, gradient, 0).astype(np.float64)
         close(found, passed @ weight, dtype, scale=10)
@@ -1011,6 +1067,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "mean.cu": check_mean,
     "norm.cu": check_norm,
     "preprocess.cu": check_preprocess,
+    "linear.cu": check_linear,
     "relu_sums.cu": check_relu_sums,
     "rmsprop.cu": check_rmsprop,
     "rounding.cu": check_rounding,

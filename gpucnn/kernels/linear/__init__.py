@@ -3,10 +3,11 @@
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.channel_sums import channel_sums
-from gpucnn.kernels.linear import compiled, cuda, numpy_way, plain
+from gpucnn.kernels.linear import compiled, cuda, fused, numpy_way, plain
 from gpucnn.kernels.ways import Way, choose
 
 LINEAR = {
+    Way.FUSED: fused.linear,
     Way.CUDA: cuda.linear,
     Way.COMPILED: compiled.linear,
     Way.NUMPY: numpy_way.linear,
@@ -34,7 +35,8 @@ PAST_RELU = {
 
 BIAS_GRADIENT = {Way.COMPILED: compiled.bias_gradient, Way.PLAIN: plain.bias_gradient}
 
-SUITS = {Way.COMPILED: compiled.suits}
+SUITS = {Way.FUSED: fused.suits, Way.COMPILED: compiled.suits}
+SUITS_GRADIENTS = {Way.FUSED: fused.suits_gradients}
 SUITS_PAST_RELU = {Way.CUDA: cuda.suits_past_relu}
 FUSES_RELU = {Way.COMPILED}
 
@@ -59,6 +61,20 @@ def linear_gradients(
     - `weight_gradient`, `bias_gradient`: contiguous arrays (O, I) and (O,) that are overwritten; None for one that nobody
       needs. The former needs `vectors`.
     """
+    matrices = (gradient, vectors, weight)
+    way = choose(GRADIENTS, *matrices, task=matrices, suits=SUITS_GRADIENTS)
+    return GRADIENTS[way](gradient, vectors, weight, relu_output, weight_gradient, bias_gradient)
+
+
+def _one_by_one(
+    gradient: Array,
+    vectors: Array | None,
+    weight: Array | None,
+    relu_output: Array | None,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+) -> Array | None:
+    """`linear_gradients`, each of them in a way of its own."""
     matrices = (gradient, weight, relu_output)
     way = None if weight is None else choose(VECTORS_GRADIENT, *matrices, task=matrices, suits=SUITS)
     if relu_output is not None and way not in FUSES_RELU:
@@ -74,6 +90,9 @@ def linear_gradients(
     elif bias_gradient is not None:
         channel_sums(xp_of(gradient).ascontiguousarray(gradient)[..., None], out=bias_gradient)
     return vectors_gradient
+
+
+GRADIENTS = {Way.FUSED: fused.linear_gradients, Way.COMPILED: _one_by_one, Way.PLAIN: _one_by_one}
 
 
 def bias_gradient(gradient: Array, relu_output: Array | None, bias_gradient: Array) -> None:

@@ -84,6 +84,8 @@ def shapes(path: Path) -> list[tuple[tuple[str, int], ...]]:
         found: list[tuple[tuple[str, int], ...]] = [()]
     elif path.name == "implicit.cu":
         found = [convolution_constants(shape, relu=number % 2 > 0) for number, shape in enumerate(CONVOLUTIONS)]
+    elif path.name == "linear.cu":
+        found = [(("side", side), ("tf32", tf32)) for side in (16, 32) for tf32 in (0, 1)]
     else:
         found = [window_constants(*shape) for shape in WINDOWS]
     assert names == {name for constants in found for name, _ in constants}
