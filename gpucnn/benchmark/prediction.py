@@ -22,7 +22,7 @@ from gpucnn.benchmark.limit import Work, training_step_work
 from gpucnn.benchmark.rivals import GPUCNN, Rival
 from gpucnn.benchmark.training_step import CLASSES, MODELS, Workload, training_step
 from gpucnn.kernels.kernel import KERNELS
-from gpucnn.kernels.ways import Way, leave_out
+from gpucnn.kernels.ways import WITHOUT_COLUMNS, leave_out
 from gpucnn.optim.shard_sum import ShardSum
 from gpucnn.testing.operation_log import Kind, Operation
 from gpucnn.testing.untouched_gpu import untouched_gpu
@@ -206,7 +206,7 @@ class Prediction:
     @functools.cached_property
     def by_columns(self) -> "Prediction":
         """The same step, all of its convolutions by columns and cuBLAS."""
-        with leave_out(Way.IMPLICIT):
+        with leave_out(*WITHOUT_COLUMNS):
             return replace(self, operations=step_operations(self.workload))
 
     def kernels(self) -> list[KernelRow]:

@@ -1,6 +1,7 @@
 """How an operation computes, and the one place where that is chosen.
 
     FUSED         kernels in CUDA C that do in one launch what takes several else, where sizes are small
+    DEPTHWISE     kernels in CUDA C for convolution whose channels have filters of their own, plane by plane
     TENSOR_CORES  as IMPLICIT, in TF32 or bf16 on tensor cores, where that `backend.precision` is chosen and the GPU has them
     IMPLICIT      kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
     CUDA          our kernels in CUDA C, on CuPy's arrays of float32 and float64
@@ -36,6 +37,7 @@ class Way(Enum):
     """How an operation computes."""
 
     FUSED = "fused"
+    DEPTHWISE = "depthwise"
     TENSOR_CORES = "tensor cores"
     IMPLICIT = "implicit"
     CUDA = "cuda"
@@ -46,9 +48,12 @@ class Way(Enum):
     __hash__ = object.__hash__  # Enum's own is written in Python, and is called five times for an operation
 
 
+WITHOUT_COLUMNS = (Way.DEPTHWISE, Way.TENSOR_CORES, Way.IMPLICIT)
+"""Those of convolution on a GPU alone."""
+
 ASKED_IN_TURN = {
-    Way.TENSOR_CORES: (Way.FUSED, Way.TENSOR_CORES, Way.CUDA, Way.PLAIN),
-    Way.CUDA: (Way.FUSED, Way.IMPLICIT, Way.CUDA, Way.PLAIN),
+    Way.TENSOR_CORES: (Way.FUSED, Way.DEPTHWISE, Way.TENSOR_CORES, Way.CUDA, Way.PLAIN),
+    Way.CUDA: (Way.FUSED, Way.DEPTHWISE, Way.IMPLICIT, Way.CUDA, Way.PLAIN),
     Way.COMPILED: (Way.COMPILED, Way.NUMPY, Way.PLAIN),
     Way.NUMPY: (Way.NUMPY, Way.PLAIN),
     Way.PLAIN: (Way.PLAIN,),
@@ -147,10 +152,10 @@ def describe() -> str:
 
 
 @contextmanager
-def leave_out(*left_out: Way) -> Iterator[None]:
+def leave_out(*ways: Way) -> Iterator[None]:
     """Inside, no operation is computed in these ways: to compare them with the one that is asked next."""
     global _left_out
-    before, _left_out = _left_out, left_out
+    before, _left_out = _left_out, ways
     try:
         yield
     finally:

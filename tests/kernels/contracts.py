@@ -9,11 +9,13 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
 
+from gpucnn import backend as gpucnn_backend
 from gpucnn.geometry import Window
 from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
@@ -21,7 +23,8 @@ from gpucnn.kernels.batch_norm import Gradients, Running, batch_norm, batch_norm
 from gpucnn.kernels.batch_norm import cuda as batch_norm_cuda
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import Gradients as ConvolutionGradients
-from gpucnn.kernels.convolution import conv2d, conv2d_gradients, cuda, implicit, plain
+from gpucnn.kernels.convolution import conv2d, conv2d_gradients, cuda, depthwise, implicit, plain, staging
+from gpucnn.kernels.convolution import slices as slices_module
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.dropout import dropout, dropout_factors
 from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
@@ -229,6 +232,124 @@ def slopes_by_windows(
             place[:, channels] += np.einsum("no,ockl->nckl", slopes, weight[own].astype(np.float64))
     top, left = padding
     return back[:, :, top : top + size[0], left : left + size[1]], of_weight, gradient.sum((0, 2, 3))
+
+
+DEPTHWISE = [  # kernel, stride, padding, dilation, image size, batch, channels, filters of each, ReLU
+    ((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), (7, 9), 2, 3, 1, True),
+    ((3, 2), (2, 3), ((1, 0), (2, 1)), (2, 1), (11, 13), 3, 2, 2, False),
+    ((7, 7), (1, 1), ((3, 3), (3, 3)), (1, 1), (5, 6), 2, 2, 1, True),
+    ((1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1), (5, 6), 2, 2, 3, False),
+    ((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 40, 3, 1, True),
+    ((2, 3), (4, 4), ((5, 1), (0, 7)), (1, 1), (9, 8), 1, 2, 1, True),
+    ((5, 4), (1, 2), ((9, 8), (6, 9)), (3, 4), (2, 3), 2, 2, 1, False),
+    ((1, 9), (1, 1), ((0, 0), (8, 0)), (1, 1), (1, 300), 1, 2, 1, False),
+    ((9, 1), (2, 1), ((4, 4), (0, 0)), (1, 1), (40, 3), 2, 2, 1, True),
+]
+
+
+def check_depthwise(backend: Backend, dtype: type) -> None:
+    for number, (*window, size, batch, channels, multiplier, rectified) in enumerate(DEPTHWISE):
+        images = draw(dtype, batch, channels, *size, seed=number)
+        weight = draw(dtype, channels * multiplier, 1, *window[0], seed=number + 100)
+        with few_blocks(3):
+            check_by_planes(backend, depthwise, images, weight, Window(*window), channels, rectified)
+        # Tiles of some rows and columns, or of some planes, and slices of one tile or of several.
+        few = {"MOST_STAGED": 500} if number % 2 else {"FEWEST_TILES": 1}
+        many = {"FEWEST_SLICES": 1, "LONGEST_SUM": 4} if number % 2 else {"FEWEST_SLICES": 1}
+        with (
+            few_blocks(2),
+            mock.patch.multiple(staging, **few),
+            mock.patch.multiple(depthwise, **many),
+            without_plans(depthwise),
+        ):
+            precision = "tf32" if number % 3 == 0 and dtype is np.float32 and not backend.on_cpu else "float32"
+            check_by_planes(backend, depthwise, images, weight, Window(*window), channels, rectified, precision)
+
+
+@contextlib.contextmanager
+def without_plans(way: Any) -> Iterator[None]:
+    """Inside, nothing is known of plans that were made outside, nor the other way round."""
+    way.plan_of.cache_clear()
+    yield
+    way.plan_of.cache_clear()
+
+
+def check_by_planes(
+    backend: Backend,
+    way: Any,
+    images: Array,
+    weight: Array,
+    window: Window,
+    groups: int,
+    relu: bool,
+    precision: str = "float32",
+) -> None:
+    """Held to loops, each element to 1e-6 of the sum of the absolute products in it; in TF32 of rounded operands."""
+    dtype, task = images.dtype.type, convolution(images, weight, window, groups, relu)
+    bias, gradient = draw(dtype, len(weight), seed=1), draw(dtype, *task.output_shape, seed=2)
+    if not backend.on_cpu:
+        assert way.suits(task)
+    forward, back = (conv2d, conv2d_gradients) if backend.on_cpu else (way.conv2d, way.conv2d_gradients)
+    x, kernel, offsets, slopes = (backend.array(array) for array in (images, weight, bias, gradient))
+    filled = [backend.empty(array.shape, dtype) for array in (images, weight, bias)]
+    alone = [backend.empty(array.shape, dtype) for array in (images, weight, bias)]
+    with gpucnn_backend.precision(precision):
+        without_bias = forward(task, x, kernel, None)
+        output = forward(task, x, kernel, offsets)
+        kept = output if relu else None
+        back(task, slopes, x, kernel, kept, ConvolutionGradients(*filled))
+        for place, array in enumerate(alone):
+            given = (None, None, None)
+            only = ConvolutionGradients(*given[:place], array, *given[place + 1 :])
+            back(task, slopes, x if place == 1 else None, kernel, kept, only)
+    products = [array if precision == "float32" else as_tf32(array) for array in (images, weight, gradient)]
+    padded = np.pad(products[0], ((0, 0), (0, 0), *window.padding)).astype(np.float64)
+    case, factors = (window.kernel, window.stride, (0, 0), window.dilation, padded.shape[2:]), products[1].astype(float)
+    passed = np.where(host(output) != 0, products[2], 0) if relu else products[2]
+    (top, _), (left, _) = window.padding
+    inside = ..., slice(top, top + images.shape[2]), slice(left, left + images.shape[3])
+
+    def expected(of: Callable[[Array], Array]) -> list[Array]:
+        plainly = convolution_by_windows(of(padded), of(factors), None, case, groups, relu)
+        whole = convolution_by_windows(of(padded), of(factors), of(bias), case, groups, relu)
+        back_to, *others = slopes_by_windows(of(padded), of(factors), of(passed.astype(float)), case, groups)
+        return [plainly, whole, back_to[inside], *others]
+
+    found = [without_bias, output, *filled]
+    for ours, wanted, size in zip(found, expected(lambda array: array), expected(np.abs), strict=True):
+        assert host(ours).dtype == dtype
+        assert host(ours).shape == wanted.shape
+        assert (np.abs(host(ours) - wanted) <= (1e-6 if dtype is np.float32 else 1e-14) * size).all()
+        assert np.isfinite(host(ours)).all()
+    for one, together in zip(alone, filled, strict=True):
+        close(one, host(together), dtype, scale=50 if precision == "float32" or one is not alone[2] else 1e4)
+    if not backend.on_cpu:  # what comes alone has the same bits
+        assert [host(one).tobytes() for one in alone[:2]] == [host(one).tobytes() for one in filled[:2]]
+
+
+def as_tf32(array: Array) -> Array:
+    """The nearest number with 10 bits of mantissa, of two the one farther from 0."""
+    mantissa, exponent = np.frexp(array.astype(np.float64))
+    return np.ldexp(np.trunc(mantissa * 2**11 + np.copysign(0.5, mantissa)) / 2**11, exponent)
+
+
+def check_slices(backend: Backend, dtype: type) -> None:
+    for count, filters, taps in ((1, 3, 5), (7, 1, 1), (8, 40, 9), (61, 13, 2)):
+        slices = draw(dtype, count, filters, taps + 1)
+        total = slices.astype(np.float64).sum(axis=0)
+        for blocks in (1, 50):
+            weight, bias = backend.empty((filters, 1, taps), dtype), backend.empty((filters,), dtype)
+            with few_blocks(blocks):
+                if backend.on_cpu:
+                    given = np.ascontiguousarray(np.moveaxis(slices, 0, 2))
+                    sums = channel_sums(given.reshape(1, -1, count)).reshape(filters, taps + 1)
+                    weight, bias = sums[:, None, :taps], sums[:, taps]
+                else:
+                    slices_module.add_slices(backend.array(slices), weight, None)
+                    close(weight, total[:, None, :taps], dtype, scale=5)
+                    slices_module.add_slices(backend.array(slices), weight, bias)
+            close(weight, total[:, None, :taps], dtype, scale=5)
+            close(bias, total[:, taps], dtype, scale=5)
 
 
 def check_max_pool(backend: Backend, dtype: type) -> None:
@@ -1058,6 +1179,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "channel_sums.cu": check_channel_sums,
     "col2im.cu": check_col2im,
     "cross_entropy.cu": check_cross_entropy,
+    "depthwise.cu": check_depthwise,
     "dropout.cu": check_dropout,
     "finite.cu": check_finite,
     "im2col.cu": check_im2col,
@@ -1073,5 +1195,6 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "rounding.cu": check_rounding,
     "scores.cu": check_scores,
     "sgd.cu": check_sgd,
+    "slices.cu": check_slices,
     "tree_sum.cu": check_tree_sum,
 }

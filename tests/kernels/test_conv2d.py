@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gpucnn.geometry import Window
 from gpucnn.kernels.convolution import Gradients, conv2d, conv2d_gradients, cuda, numpy_way, plain
 from gpucnn.kernels.tiling import tiles
-from gpucnn.kernels.ways import Way, leave_out
+from gpucnn.kernels.ways import WITHOUT_COLUMNS, leave_out
 from gpucnn.kernels.workspace import workspace
 from gpucnn.testing import emulated_gpu, oracles
 from gpucnn.testing.windows import WindowCase, window_cases
@@ -32,7 +32,7 @@ def ways_of(backend: Backend) -> Iterator[AbstractContextManager[None]]:
     """On a GPU two: without columns, and, where that is left out, by columns."""
     yield nullcontext()
     if not backend.on_cpu:
-        yield leave_out(Way.IMPLICIT)
+        yield leave_out(*WITHOUT_COLUMNS)
 
 
 @settings(max_examples=40)
@@ -100,7 +100,7 @@ def test_conv2d_and_its_gradients_whatever_the_tiles(
     gradient = rng.standard_normal(expected.shape)
     total = (oracles.conv2d(images, weight, None, *options) * gradient * mask).sum()
     filled = [backend.empty(array.shape, np.float64) for array in (images, weight, bias)]
-    columns = nullcontext() if byte_cap is None else leave_out(Way.IMPLICIT)
+    columns = nullcontext() if byte_cap is None else leave_out(*WITHOUT_COLUMNS)
     with pytest.MonkeyPatch.context() as monkeypatch, columns:
         cap_columns(monkeypatch, byte_cap)
         output = conv2d(task, *on_device)

@@ -2,11 +2,12 @@
 
 from gpucnn.backend import Array
 from gpucnn.checks import public_names as _public_names
-from gpucnn.kernels.convolution import compiled, cuda, implicit, numpy_way, plain, tensor_cores
+from gpucnn.kernels.convolution import compiled, cuda, depthwise, implicit, numpy_way, plain, tensor_cores
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.ways import Suits, Way, choose
 
 CONV2D = {
+    Way.DEPTHWISE: depthwise.conv2d,
     Way.TENSOR_CORES: tensor_cores.conv2d,
     Way.IMPLICIT: implicit.conv2d,
     Way.CUDA: cuda.conv2d,
@@ -15,6 +16,7 @@ CONV2D = {
     Way.PLAIN: plain.conv2d,
 }
 GRADIENTS = {
+    Way.DEPTHWISE: depthwise.conv2d_gradients,
     Way.TENSOR_CORES: tensor_cores.conv2d_gradients,
     Way.IMPLICIT: implicit.conv2d_gradients,
     Way.CUDA: cuda.conv2d_gradients,
@@ -23,6 +25,7 @@ GRADIENTS = {
     Way.PLAIN: plain.conv2d_gradients,
 }
 SUITS: Suits = {
+    Way.DEPTHWISE: depthwise.suits,
     Way.TENSOR_CORES: tensor_cores.suits,
     Way.IMPLICIT: implicit.suits,
     Way.COMPILED: compiled.suits,

@@ -12,7 +12,14 @@ from gpucnn.errors import DeviceError, KernelError
 from gpucnn.kernels.kernel import KERNELS, NARROW, WIDE, IndexType, Kernel, Variant, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
-from tests.kernels.compile.windows import CONVOLUTIONS, WINDOWS, convolution_constants, window_constants
+from tests.kernels.compile.windows import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    WINDOWS,
+    convolution_constants,
+    depthwise_constants,
+    window_constants,
+)
 
 SOURCES = sorted(Path(gpucnn.__file__).parent.rglob("kernels/**/*.cu"))
 LARGE_ARRAY = """
@@ -71,8 +78,8 @@ def test_signature_and_source_agree(kernel: Kernel) -> None:
     assert " ".join(declared[1].split()) == ", ".join(map(str, kernel.arguments))
 
 
-def shapes(path: Path) -> list[tuple[tuple[str, int], ...]]:
-    """Constants for a source: none, or those of shapes that are often, and a window that is no square."""
+def shapes(path: Path, tf32: bool = False) -> list[tuple[tuple[str, int], ...]]:
+    """Constants for a source: none, or those of shapes that are often, and a window that is no square; `tf32` where it may be."""
     names = {
         parameter.name
         for kernel in KERNELS.values()
@@ -86,6 +93,11 @@ def shapes(path: Path) -> list[tuple[tuple[str, int], ...]]:
         found = [convolution_constants(shape, relu=number % 2 > 0) for number, shape in enumerate(CONVOLUTIONS)]
     elif path.name == "linear.cu":
         found = [(("side", side), ("tf32", tf32)) for side in (16, 32) for tf32 in (0, 1)]
+    elif path.name == "depthwise.cu":
+        found = [
+            depthwise_constants(shape, number % 2 > 0, tf32 and number % 2 == 0)
+            for number, shape in enumerate(DEPTHWISE)
+        ]
     else:
         found = [window_constants(*shape) for shape in WINDOWS]
     assert names == {name for constants in found for name, _ in constants}
@@ -129,8 +141,9 @@ def test_it_compiles_and_fits(
     # Of 32-bit floats and indices, which nearly all steps have, every shape; of the others every fourth, in turns.
     is_usual = (dtype, index) == (np.dtype(np.float32), NARROW)
     turn = ARCHITECTURES.index(architecture) % 4
-    some = shapes(path)[turn::4] or shapes(path)[:1]
-    for constants in shapes(path) if EVERYTHING and is_usual else some:
+    every = shapes(path, tf32=dtype == np.float32 and architecture != "sm_75")
+    some = every[turn::4] or every[:1]
+    for constants in every if EVERYTHING and is_usual else some:
         resources = nvrtc.compile(source_text(path, Variant(dtype, index, constants)), architecture)
         assert {row.kernel for row in resources} == set(kernels)
         for row in resources:

@@ -1,7 +1,7 @@
-"""Shapes that a kernel is compiled for: the constants of im2col.cu and col2im.cu, and of implicit.cu."""
+"""Shapes that a kernel is compiled for: the constants of im2col.cu and col2im.cu, of implicit.cu, and of depthwise.cu."""
 
 from gpucnn.geometry import Window
-from gpucnn.kernels.convolution import Convolution, implicit
+from gpucnn.kernels.convolution import Convolution, depthwise, implicit
 
 WINDOWS = [  # kernel, stride, dilation
     ((1, 1), (2, 2), (1, 1)),
@@ -45,3 +45,23 @@ def convolution_constants(shape: tuple[int, ...], relu: bool = False) -> tuple[t
     task = Convolution((batch, channels * groups, size, size), weight, output, window, groups, relu)
     names = [parameter.name for parameter in implicit.FORWARD.parameters if parameter.constant]
     return tuple(zip(names, implicit.plan_of(task).constants, strict=True))
+
+
+DEPTHWISE = [  # batch, channels, filters of a channel, image size, kernel, stride
+    (32, 96, 1, 112, 3, 2),  # MobileNet
+    (32, 960, 1, 7, 3, 1),
+    (32, 96, 1, 56, 7, 1),  # ConvNeXt
+    (8, 16, 2, 28, 5, 2),
+]
+
+
+def depthwise_constants(shape: tuple[int, ...], relu: bool, tf32: bool) -> tuple[tuple[str, int], ...]:
+    """Those of depthwise.cu for one of `DEPTHWISE`."""
+    batch, channels, multiplier, size, kernel, stride = shape
+    window, filters = Window.of(kernel, stride, kernel // 2), channels * multiplier
+    output = (batch, filters, *window.output_size((size, size)))
+    images = (batch, channels, size, size)
+    plan = depthwise.plan_of(Convolution(images, (filters, 1, kernel, kernel), output, window, channels, relu))
+    assert plan is not None
+    names = [parameter.name for parameter in depthwise.FORWARD.parameters if parameter.constant]
+    return tuple(zip(names, (*plan.constants, int(tf32)), strict=True))
