@@ -15,6 +15,7 @@ from gpucnn.data.augment import Augment, Mix
 from gpucnn.data.augment.moves import MOVES_TEXT, moves_of
 from gpucnn.data.dataset import Batch, Dataset
 from gpucnn.data.epoch_sampler import BatchSampler, Drawn, EpochSampler, Sampler
+from gpucnn.data.gather import Gather
 from gpucnn.data.image_sheet import IMAGES, batch_html
 from gpucnn.data.item_dataset import Items, array_of, as_dataset, sample_of
 from gpucnn.data.pieces import Pieces, shard_sizes
@@ -24,7 +25,7 @@ from gpucnn.data.subset import Subset
 from gpucnn.data.window_shuffle import WindowShuffle, file_of_each
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
-from gpucnn.kernels.preprocess import Move, Moves
+from gpucnn.kernels.preprocess import Move, Moves, can_be_recorded
 from gpucnn.text import counted, value_text
 
 Made = TypeVar("Made")
@@ -165,6 +166,23 @@ class DataLoader:
         numbers = range(self._begun(epoch, first), len(self), as_count(step, "step"))
         return self._produce(epoch, numbers, self._made)
 
+    def gathers(self, epoch: int, first: int = 0) -> Iterator[Gather] | None:
+        """The same batches, to be made by who takes them; None where more belongs to it than one launch that can be recorded."""
+        dataset, _ = self._gathered_from(np.zeros(0, np.int64))
+        moves = self._moves_of(dataset)
+        is_more = self.mix is not None or self.collate is not None or (self.augment is not None and moves is None)
+        if type(self) is not DataLoader or type(dataset) is not ArrayDataset or dataset.streams or is_more:
+            return None  # a class of one's own may make its batches in a way of its own
+        if dataset.moved_size() is None or not can_be_recorded(dataset.images, dataset.labels):
+            return None
+
+        def made(epoch: int, order: _Order, there: _There, places: slice) -> Gather:
+            assert isinstance(there.dataset, ArrayDataset)
+            places = slice(*places.indices(len(order.samples))[:2])
+            return Gather(there.dataset, there.samples, there.moves, places)
+
+        return self._produce(epoch, range(self._begun(epoch, first), len(self)), made)
+
     def sharded(self, epoch: int, first: int, shards: int, own: range) -> Iterator[tuple[Pieces, Pieces]]:
         """The same batches, of which each is cut into `shards`, and those in `own` alone are made: images and labels.
 
@@ -277,8 +295,7 @@ class DataLoader:
         with current(self.dataset.device):
             if there.moves is not None:
                 assert isinstance(there.dataset, ArrayDataset)
-                moves = there.moves._replace(keys=there.moves.keys[places])
-                images, labels = there.dataset.moved(there.samples[places], moves)
+                images, labels = Gather(there.dataset, there.samples, there.moves, places).made()
             elif self.collate is None:
                 images, labels = there.dataset[there.samples[places]]
             else:

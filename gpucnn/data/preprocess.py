@@ -6,12 +6,20 @@ from typing import Literal
 import numpy as np
 
 from gpucnn.autograd import on_their_device
-from gpucnn.backend import Array
+from gpucnn.backend import Array, device_of, xp_of
 from gpucnn.checks import as_choice, as_count
 from gpucnn.data.normalization import as_normalization
 from gpucnn.errors import ArgumentError, DataError
 from gpucnn.geometry import images_fix
-from gpucnn.kernels.preprocess import Moves, Preparation, preprocess
+from gpucnn.kernels.preprocess import (
+    Constants,
+    Moves,
+    Preparation,
+    Stretch,
+    constants_there,
+    gather_stretch,
+    preprocess,
+)
 from gpucnn.text import shape_text, value_text
 
 
@@ -88,6 +96,14 @@ class Preprocess:
         found, chosen = preprocess(images, labels, indices, self._preparation(), moves)
         assert chosen is not None
         return found, chosen
+
+    def constants(self, images: Array) -> Constants:
+        """What `stretch` needs beside a data set's images, which are on a GPU. It must stay as long as there is a recording."""
+        return constants_there(xp_of(images), device_of(images), self.native_size, self._preparation())
+
+    def stretch(self, images: Array, labels: Array, constants: Constants, stretch: Stretch) -> tuple[Array, Array]:
+        """The batch that a stretch of an epoch is, in a step that is recorded: one launch."""
+        return gather_stretch(images, labels, self._preparation(), constants, stretch)
 
     def takes(self, images: Array) -> bool:
         """Whether these are raw images, of bytes and of the right size."""

@@ -10,6 +10,9 @@
 // by, and its numbers. What is drawn for an image is a function of these and of its number in `keys` (images): the very draws of
 // numpy.random.Philox on the host. An output pixel is followed back through all moves to the one pixel that it shows, or is 0.
 //
+// With `first`, one number, order and keys are those of a whole epoch, of which the images begin there: a step that is recorded
+// reads anew in each replay where its batch is.
+//
 // A block takes one part of an image: every `parts`-th stretch of as many pixels as it has threads.
 
 #include "philox.cuh"
@@ -91,12 +94,16 @@ __device__ bool is_moved(const unsigned long long* moves, int steps, const int* 
 
 extern "C" __global__ void preprocess(
     const unsigned char* source, const long long* labels, const long long* order, const long long* keys,
-    const unsigned long long* moves, const int* low, const float* shares, const float* means, const float* deviations,
+    const long long* first, const unsigned long long* moves, const int* low, const float* shares, const float* means, const float* deviations,
     float* output, long long* chosen_labels, I images, I channels, Divisor parts, Divisor size, int count, int native,
     int margin, int steps, float full_scale)
 {
     __shared__ int drawn[2 * MOST_MOVES];
     const I pixels = channels * size.value * size.value;
+    if (first) {
+        order += first[0];
+        keys += first[0];
+    }
     for (I item = blockIdx.x; item < images * parts.value; item += gridDim.x) {
         const I i = item / parts, part = item % parts, image = chosen_image(order, i, count);
         if (moves) {

@@ -19,8 +19,8 @@ KERNEL = Kernel(
     Path(__file__).with_suffix(".cu"),
     "preprocess",
     "const unsigned char* source, const long long* labels = null, const long long* order = null, "
-    "const long long* keys = null, const unsigned long long* moves = null, const int* low = null, "
-    "const float* shares = null, const float* means = null, const float* deviations = null, float* output, "
+    "const long long* keys = null, const long long* first = null, const unsigned long long* moves = null, "
+    "const int* low = null, const float* shares = null, const float* means = null, const float* deviations = null, float* output, "
     "long long* chosen_labels = null, I images, I channels, Divisor parts, Divisor size, int count, int native, "
     "int margin, int steps, float full_scale",
 )
@@ -77,6 +77,30 @@ class Moves(NamedTuple):
     keys: Array
 
 
+class Constants(NamedTuple):
+    """What a kernel is told of a preparation, on a GPU: where pixels are resized from, and mean and deviation of each channel."""
+
+    low: Array | None
+    shares: Array | None
+    means: Array | None
+    deviations: Array | None
+
+
+class Stretch(NamedTuple):
+    """Of an epoch the images of one batch, for a step that is recorded: where they begin is read anew in each replay."""
+
+    images: int
+    """How many they are."""
+    first: Array
+    """Where in the epoch's order they begin, int64 (1,)."""
+    order: Array
+    """Of the whole epoch, int64 (N,)."""
+    keys: Array
+    """Those of its random changes, int64 (N,)."""
+    moves: Array | None
+    """What `moves_table` gives; None if images are not moved."""
+
+
 Batch: TypeAlias = tuple[Array, Array | None]
 """Images and labels."""
 
@@ -97,23 +121,44 @@ def preprocess(
     return PREPROCESS[way](source, labels, order, preparation, moves)
 
 
+def can_be_recorded(source: Array, labels: Array) -> bool:
+    """Whether there is a kernel for stretches of these images and labels."""
+    way = choose(PREPROCESS, xp_of(source).empty(0, np.float32), task=[source, labels], suits=SUITS)
+    return way is Way.CUDA
+
+
+def gather_stretch(
+    source: Array, labels: Array, preparation: Preparation, constants: Constants, stretch: Stretch
+) -> tuple[Array, Array]:
+    """What `preprocess` gives of the images of a stretch; for what `can_be_recorded` alone. `constants` must outlive the recording."""
+    images, first, order, keys, moves = stretch
+    found, chosen = _launched(source, labels, order, preparation, constants, images, keys, moves, first)
+    assert chosen is not None
+    return found, chosen
+
+
 def _on_a_gpu(
     source: Array, labels: Array | None, order: Array | None, preparation: Preparation, moves: Moves | None
 ) -> Batch:
-    size, full_scale, resizes, mean, std = preparation
-    xp, (count, channels, native, _) = xp_of(source), source.shape
-    images, device = count if order is None else len(order), device_of(source)
+    xp, device, images = xp_of(source), device_of(source), len(source) if order is None else len(order)
+    keys, table = (None, None) if moves is None else (moves.keys, _table_there(xp, device, moves.epoch, moves.moves))
+    constants = constants_there(xp, device, source.shape[-1], preparation)
+    return _launched(source, labels, order, preparation, constants, images, keys, table)
+
+
+def _launched(
+    source: Array, labels: Array | None, order: Array | None, preparation: Preparation, constants: Constants, images: int,
+    keys: Array | None, moves: Array | None, first: Array | None = None,
+) -> Batch:  # fmt: skip
+    xp, (count, channels, native, _), size = xp_of(source), source.shape, preparation.size
     output = xp.empty((images, channels, size, size), np.float32)
     chosen = None if labels is None else xp.empty(images, np.int64)
-    places = _resizing_there(xp, device, native, size) if resizes else (None, None)
-    numbers = (None, None) if mean is None or std is None else _normalization_there(xp, device, mean, std)
-    drawn_by = (None, None) if moves is None else (moves.keys, _moves_there(xp, device, moves.epoch, moves.moves))
-    margin, steps = 0 if resizes else (size - native) // 2, 0 if moves is None else len(moves.moves)
+    margin, steps = 0 if preparation.resizes else (size - native) // 2, 0 if moves is None else len(moves)
     parts = -(-channels * size * size // (KERNEL.block * PIXELS_OF_A_THREAD))
     sizes = (images, channels, parts, size, count, native, margin, steps)
     launch(
-        KERNEL, images * parts * KERNEL.block, source, labels, order, *drawn_by, *places, *numbers, output, chosen, *sizes,
-        np.float32(full_scale),
+        KERNEL, images * parts * KERNEL.block, source, labels, order, keys, first, moves, *constants, output, chosen, *sizes,
+        np.float32(preparation.full_scale),
     )  # fmt: skip
     return output, chosen
 
@@ -176,25 +221,17 @@ def resizing(native: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=16)
-def _resizing_there(xp: ModuleType, device: Device, native: int, size: int) -> tuple[Array, Array]:
-    """`resizing`, sent to a GPU once. `xp`: whose arrays they are."""
+def constants_there(xp: ModuleType, device: Device, native: int, preparation: Preparation) -> Constants:
+    """The constants for images of `native` x `native`, sent to a GPU once. `xp`: whose arrays they are."""
+    size, _, resizes, mean, std = preparation
     with current(device):
-        low, shares = resizing(native, size)
-        return xp.asarray(low), xp.asarray(shares)
+        places = map(xp.asarray, resizing(native, size)) if resizes else (None, None)
+        numbers = (None, None) if mean is None or std is None else (mean, std)
+        return Constants(*places, *(None if one is None else xp.asarray(np.array(one, np.float32)) for one in numbers))
 
 
-@functools.lru_cache(maxsize=16)
-def _normalization_there(
-    xp: ModuleType, device: Device, mean: tuple[float, ...], std: tuple[float, ...]
-) -> tuple[Array, Array]:
-    """Mean and standard deviation of each channel, sent to a GPU once."""
-    with current(device):
-        return xp.asarray(np.array(mean, np.float32)), xp.asarray(np.array(std, np.float32))
-
-
-@functools.lru_cache(maxsize=16)
-def _moves_there(xp: ModuleType, device: Device, epoch: int, moves: tuple[Move, ...]) -> Array:
-    """The kernel's table, a row for each move, sent to a GPU once an epoch: uint64 (moves, 6)."""
+def moves_table(moves: tuple[Move, ...], epoch: int) -> np.ndarray:
+    """The kernel's table, a row for each move, for an epoch: uint64 (moves, 6)."""
     table = np.zeros((len(moves), 6), np.uint64)
     for row, move in zip(table, moves, strict=True):
         alternates = move.kind is MoveKind.ALTERNATE
@@ -204,8 +241,14 @@ def _moves_there(xp: ModuleType, device: Device, epoch: int, moves: tuple[Move, 
         row[4 : 4 + len(numbers)] = numbers.view(np.uint64)
         if alternates:
             row[5] = epoch % 2
+    return table
+
+
+@functools.lru_cache(maxsize=16)
+def _table_there(xp: ModuleType, device: Device, epoch: int, moves: tuple[Move, ...]) -> Array:
+    """`moves_table`, sent to a GPU once an epoch."""
     with current(device):
-        return xp.asarray(table)
+        return xp.asarray(moves_table(moves, epoch))
 
 
 PREPROCESS = {Way.CUDA: _on_a_gpu, Way.PLAIN: _plainly}

@@ -33,6 +33,8 @@ class Work(NamedTuple, Generic[Result]):
     """What `recorded` goes by, beside inputs, model and arrays."""
     held: Mapping[str, Array] = MappingProxyType({})
     """Arrays, by name, that `recorded` finds and changes, beside those of model and optimizer."""
+    shapes: Sequence[tuple[int, ...]] = ()
+    """Of images and labels, where they are not the inputs."""
 
 
 class Recording(Protocol):

@@ -111,8 +111,8 @@ class Recorder(Generic[Result]):
         kind.refused, self._replayed = True, None
         release(device)
         self._say(
-            f"steps with a batch of {len(inputs[0])} are computed as they are: beside those that are recorded {device} has too "
-            f"little memory for them"
+            f"steps with a batch of {_shapes(work, inputs)[0][0]} are computed as they are: beside those that are recorded "
+            f"{device} has too little memory for them"
         )
         return work.as_it_is(*inputs)
 
@@ -157,7 +157,7 @@ class Recorder(Generic[Result]):
         """Record a step, which is not done by that; or have its kind computed as it is from now on."""
         if self.recordings == self.most:
             reason = f"{self.most} kinds of steps are recorded already, each with memory of its own; {MORE_KINDS}"
-            shapes = " and ".join(shape_text(array.shape) for array in inputs)
+            shapes = " and ".join(map(shape_text, _shapes(work, inputs)))
             if self.graph is True:
                 raise CaptureError(
                     f"a step with a batch of {shapes} cannot be recorded: {reason}, or graph=False (--no-graph)"
@@ -184,8 +184,8 @@ class Recorder(Generic[Result]):
             if not is_out_of_memory(error):
                 raise
             refusal = OutOfMemoryError(
-                f"{device} is out of memory {place_of(error)}, when a step with a batch of {len(inputs[0])} was to be recorded, "
-                f"which takes memory of its own; use a smaller batch, or graph=False"
+                f"{device} is out of memory {place_of(error)}, when a step with a batch of {_shapes(work, inputs)[0][0]} was to be "
+                f"recorded, which takes memory of its own; use a smaller batch, or graph=False"
             )
         finally:
             before.restore()
@@ -277,11 +277,15 @@ class Recorder(Generic[Result]):
 
 def _places(inputs: Sequence[Array], device: Device) -> list[Device]:
     """Where a recording finds its inputs. Labels that are given on the host stay there, and are looked at in each replay."""
-    _, *labels = inputs
     return [
-        device,
-        *(device_of(one) if isinstance(one, np.ndarray) and one.dtype.kind in "iu" else device for one in labels),
+        device_of(one) if number and isinstance(one, np.ndarray) and one.dtype.kind in "iu" else device
+        for number, one in enumerate(inputs)
     ]
+
+
+def _shapes(work: Work[Any], inputs: Sequence[Array]) -> Sequence[tuple[int, ...]]:
+    """Those of images and labels."""
+    return work.shapes or [one.shape for one in inputs]
 
 
 def as_wanted(graph: Wanted) -> Wanted:

@@ -13,6 +13,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Device
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
+from gpucnn.data.gather import Gather
 from gpucnn.data.loader import check_loader
 from gpucnn.data.pieces import Pieces
 from gpucnn.errors import ArgumentError, StateError, TrainingError
@@ -235,7 +236,7 @@ class Trainer:
         return self._learn(images, labels, None)
 
     def _learn(self, images: Any, labels: Any, metrics: Metrics | None) -> Tensor:
-        if not isinstance(images, Pieces):
+        if not isinstance(images, Pieces | Gather):
             images, labels = as_batch(images, labels)
         with self._precisely():
             outputs = self.training_step.run(images, labels, metrics)
@@ -323,7 +324,7 @@ class Trainer:
     def _failure(self, images: Any, labels: Any) -> TrainingError:
         """The error of a step that is not finite; `failed_step` has all that was found of it."""
         indices = (
-            self.train_loader.indices(self.epoch, self.batch) if self.guard.is_watching else np.arange(len(labels))
+            self.train_loader.indices(self.epoch, self.batch) if self.guard.is_watching else np.arange(len(images))
         )
         place = f"step {self.step + 1} (epoch {self.epoch + 1}, batch {self.batch + 1})"
         loss = math.nan if self.loss is None else self.loss.item()

@@ -11,12 +11,14 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
 from gpucnn.data import DataLoader
+from gpucnn.data.gather import Gather
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.one_output import one_output
 from gpucnn.layers.undeclared import telling_of_undeclared_state
 from gpucnn.optim import Optimizer, Schedule, WeightAverage, clip_gradient_value
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
+from gpucnn.training.gathering import Gathering
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import Metrics
 from gpucnn.training.out_of_memory import with_retry
@@ -66,6 +68,11 @@ class Part(NamedTuple):
     """Whether it is the last batch of a step of the optimizer."""
 
 
+def made(images: Any, labels: Any) -> tuple[Any, Any]:
+    """Images and labels of a batch, as `TrainingStep.run` takes it."""
+    return images.made() if isinstance(images, Gather) else (images, labels)
+
+
 def _are_classes(labels: np.ndarray, classes: int) -> bool:
     return labels.size == 0 or bool(labels.min() >= 0 and labels.max() < classes)
 
@@ -85,6 +92,7 @@ class TrainingStep:
     def __init__(self, trainer: Training, graph: Wanted) -> None:
         self._trainer = trainer
         self.recorder: Recorder[Outputs | None] = Recorder(trainer.model, trainer.optimizer, graph, self._note)
+        self._gathering = Gathering()
         self._before: ForwardState | None = None
         self._looked_at_state = False
 
@@ -92,11 +100,15 @@ class TrainingStep:
         self._trainer.notes.append(reason)
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
-        """The batches of an epoch, from number `first` on, as `run` takes them."""
-        return self._trainer.train_loader.batches(epoch, first)
+        """The batches of an epoch, from number `first` on, as `run` takes them: where a step can gather its own, as a `Gather`."""
+        loader = self._trainer.train_loader
+        is_recorded = isinstance(loader, DataLoader) and self.recorder.graph is not False
+        if is_recorded and loader.dataset.device == self._trainer.device and (gathers := loader.gathers(epoch, first)):
+            return ((gather, None) for gather in gathers)
+        return loader.batches(epoch, first)
 
     def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
-        """Learn from a batch, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
+        """Learn from a batch, images and labels or a `Gather`, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
         trainer, batch = self._trainer, self._trainer.batch + 1
         self.recorder.follow(trainer.model, trainer.optimizer)
         trainer.gradient_mean.follow(trainer.optimizer)
@@ -106,7 +118,9 @@ class TrainingStep:
             work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
             outputs = self._finished(part, self.recorder.do(work, (images, labels), trainer.device), labels)
         elif not trainer.guard.gathers:
-            outputs = self._whole(part, images, labels)
+            outputs = self._whole(part, *made(images, labels))
+        elif isinstance(images, Gather):
+            outputs = self.recorder.do(self._gathered(part, images), (), trainer.device)
         else:
             work = Work[Outputs | None](
                 functools.partial(self._recorded, part), functools.partial(self._whole, part),
@@ -136,7 +150,7 @@ class TrainingStep:
 
     def failure(self, place: str, loss: float, images: Any, labels: Any, indices: np.ndarray) -> FailedStep:
         """A batch, as `run` takes it, that is not finite, looked at."""
-        return self._looked_at(place, loss, (images, labels, indices))
+        return self._looked_at(place, loss, (*made(images, labels), indices))
 
     def _looked_at(self, place: str, loss: float, batch: tuple[Array, Array, np.ndarray], first: int = 0) -> FailedStep:
         """See `failed_step`."""
@@ -185,7 +199,19 @@ class TrainingStep:
         self._update(part, outputs, labels)
         return outputs
 
-    def _before_replay(self, part: Part, labels: Array, outputs: Outputs | None) -> None:
+    def _gathered(self, part: Part, gather: Gather) -> Work[Outputs | None]:
+        """A step on a GPU that gathers its batch, too."""
+        self._gathering.follow(gather)
+        return Work[Outputs | None](
+            lambda: self._recorded(part, *self._gathering.batch()),
+            lambda: self._whole(part, *gather.made()),
+            functools.partial(self._before_replay, part, None),
+            (self._settings(part), self._gathering.settings()),
+            self._held(part) | self._gathering.arrays(),
+            self._gathering.shapes(),
+        )
+
+    def _before_replay(self, part: Part, labels: Array | None, outputs: Outputs | None) -> None:
         """The host's part, which is not taken back: labels on the host are looked at before."""
         assert outputs is not None
         classes = outputs.logits.shape[1]

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from gpucnn import backend as gpucnn_backend
+from gpucnn.backend import device_of, xp_of
 from gpucnn.geometry import Window
 from gpucnn.kernels import channel_sums as channel_sums_module
 from gpucnn.kernels import launch
@@ -33,7 +34,17 @@ from gpucnn.kernels.gradients import add_batch, clear_unless_finite, limit_norm,
 from gpucnn.kernels.gradients import cuda as gradients_cuda
 from gpucnn.kernels.linear import fused, linear, linear_gradients
 from gpucnn.kernels.pooling import Pooling, avg_pool, avg_pool_gradient, max_pool, max_pool_gradient
-from gpucnn.kernels.preprocess import Move, MoveKind, Moves, Preparation, preprocess
+from gpucnn.kernels.preprocess import (
+    Move,
+    MoveKind,
+    Moves,
+    Preparation,
+    Stretch,
+    constants_there,
+    gather_stretch,
+    moves_table,
+    preprocess,
+)
 from gpucnn.kernels.rounding import round_to
 from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.kernels.tree_sum import tree_sum
@@ -1042,12 +1053,31 @@ def check_moves(backend: Backend) -> None:
                 wanted = step.plainly(wanted, keys, step.seed, epoch)
             assert host(found).tobytes() == wanted.tobytes(), f"{size}: {moves}"
             np.testing.assert_array_equal(host(labels), order % 4)
+            if not backend.on_cpu:
+                table = backend.array(moves_table(steps, epoch)) if steps else None
+                check_stretches(backend, given, preparation, table, wanted)
     flip = (Move(MoveKind.FLIP, "here", 1, (1.0,), lambda images, *_: images[..., ::-1]),)
     for own in (backend.array(np.repeat(keys, 2))[::2], backend.array(keys.astype(np.int32))):  # no kernel takes these
         found, _ = preprocess(
             *(backend.array(array) for array in (source, np.arange(4), order)), task, Moves(flip, 0, own)
         )
         np.testing.assert_array_equal(host(found), source[order][..., ::-1] / np.float32(255))
+
+
+def check_stretches(
+    backend: Backend, given: list[Array], preparation: Preparation, moves: Array | None, wanted: np.ndarray
+) -> None:
+    """The same images, some of them at a time, by where they begin."""
+    source, labels, order, keys = given
+    constants = constants_there(xp_of(source), device_of(source), source.shape[-1], preparation)
+    for start, images in ((0, 8), (3, 4), (7, 1), (5, 0)):
+        first = backend.array(np.array([start, 99]))[:1]
+        with few_blocks(1 if images == 4 else 50):
+            found, chosen = gather_stretch(
+                source, labels, preparation, constants, Stretch(images, first, order, keys, moves)
+            )
+        assert host(found).tobytes() == wanted[start : start + images].tobytes(), (start, images)
+        np.testing.assert_array_equal(host(chosen), host(order)[start : start + images] % 4)
 
 
 PURPOSES = {

@@ -10,6 +10,7 @@ TRAINER = "tests/training/test_trainer.py"
 STATE = "tests/training/test_trainer_state.py"
 FEW_STATES = [f"{STATE}::test_going_on_on_every_backend[numpy]", f"{STATE}::test_a_rate_that_a_callback_set_comes_back"]
 RECORDED = ["tests/training/test_recorded_steps.py", "tests/training/test_captured_equals_eager.py"]
+GATHERED = "tests/training/test_gathered_steps.py"
 SAMPLES = "tests/training/test_samples.py"
 FORMS = "tests/data/test_forms.py"
 TRANSFER = "tests/runs/test_transfer.py"
@@ -112,6 +113,8 @@ TESTS_OF = {
         f"{STATE}::test_the_run_that_is_compared_with_is_not_trivial",
     ],
     "training/recorded_step.py": RECORDED,
+    "training/gathering.py": [GATHERED],
+    "data/gather.py": [GATHERED],
     "training/recorder.py": RECORDED,
     "training/captured_step.py": RECORDED,
     "layers/structure.py": RECORDED,
@@ -320,6 +323,18 @@ MUTANTS = [
     Mutant("optim/numbers.py", "return fed(values, self._device)", "pass"),
     Mutant("kernels/gradients/plain.py", "first.xp.minimum(most / (norm + SMALLEST_NORM), 1.0)", "most / (norm + SMALLEST_NORM)"),
     # A step that is recorded and replayed.
+    Mutant("training/gathering.py", " or self._preprocess is not gather.preprocess", ""),
+    Mutant("training/gathering.py", "before.samples is not gather.samples", "False"),
+    Mutant("training/gathering.py", "            place[...] = one", "            pass"),
+    Mutant("training/gathering.py", "return len(gather), gather.preprocess,", "return gather.preprocess,"),
+    Mutant("training/gathering.py", "return len(gather), gather.preprocess,", "return len(gather),"),
+    Mutant("training/gathering.py", "gather.moves is None else len(gather.moves.moves)", "True else 0"),
+    Mutant("training/gathering.py", '{"images": images, "labels"', '{"labels"'),
+    Mutant("training/gathering.py", "[gather.places.start]", "[0]"),
+    Mutant("training/gathering.py", "self._places[0], self._places[-1], moves", "self._places[0], self._places[0], moves"),
+    Mutant("training/gathering.py", "gather.moves.epoch)", "0)"),
+    Mutant("data/gather.py", "self.moves.keys[self.places]", "self.moves.keys[:len(self)]"),
+    Mutant("data/gather.py", "samples = self.samples[self.places]", "samples = self.samples[:len(self)]"),
     Mutant("training/recorded_step.py", "            put(array, place)\n        for", "            pass\n        for"),
     Mutant("training/recorded_step.py", "                parameter.grad = gradient\n", "                pass\n"),
     Mutant("training/recorded_step.py", "            count(self.result)\n", ""),

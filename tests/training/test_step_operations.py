@@ -26,14 +26,18 @@ LAYERS = {
 }  # fmt: skip
 
 
-def operations_of_a_step(monkeypatch: pytest.MonkeyPatch, preprocess: Any = None, **options: Any) -> list[Operation]:
-    """Those of the second batch of an epoch, and of fetching it; the rate changes in each step."""
+def operations_of_a_step(
+    monkeypatch: pytest.MonkeyPatch, preprocess: Any = None, batch: int = 2, streams: bool = False, **options: Any
+) -> list[Operation]:
+    """Those of a batch of an epoch, of which the second is computed as it is, and of fetching it; the rate changes in each step."""
     monkeypatch.setattr(finite_guard, "SHARE", 1e-9)  # so that the state is kept before the first batch alone
     with emulated_gpu("fast") as gpu:
         splits = data.load("digits", image_size=32)
+        images = 64 * batch
         part = data.ArrayDataset(
-            splits.train.images[:128], splits.train.labels[:128], preprocess or splits.preprocess
-        ).to("cuda")
+            splits.train.images[:images], splits.train.labels[:images], preprocess or splits.preprocess
+        )
+        part = part.streamed("cuda") if streams else part.to("cuda")
         model = models.LeNet5().to("cuda")
         optimizer = optim.SGD(model.parameters(), 0.03, 0.9)
         marks: list[int] = []
@@ -51,7 +55,7 @@ def operations_of_a_step(monkeypatch: pytest.MonkeyPatch, preprocess: Any = None
             model, optimizer, loader, None, schedule=lambda step: 0.03 / (1 + step), callbacks=[Mark()], **options
         )
         trainer.fit(1)
-        return list(gpu.operation_log[marks[0] : marks[1]])
+        return list(gpu.operation_log[marks[batch - 2] : marks[batch - 1]])
 
 
 def kinds(operations: list[Operation]) -> Counter[str]:
@@ -86,3 +90,28 @@ def test_what_options_add(
     assert names[1] - names[0] == launches
     assert kinds(found)["upload"] - kinds(plain)["upload"] == uploads
     assert kinds(found)["download"] == kinds(found)["synchronize"] == 0
+
+
+GRAPH = ("launch", "graph")
+ROUNDABOUT = {GRAPH: 1, ("launch", "preprocess"): 1, ("launch", "copy"): 2}
+"""A graph, to whose inputs images and labels are copied."""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {GRAPH: 1, ("upload", "set"): 1}),
+        (
+            {"augment": data.Compose(data.RandomFlip(), data.RandomShift(2, "reflect"))},
+            {GRAPH: 1, ("upload", "set"): 1},
+        ),
+        ({"streams": True}, {**ROUNDABOUT, ("upload", "set"): 2}),
+    ],
+    ids=["plain", "flip and shift", "streamed"],
+)
+def test_what_a_replayed_step_asks_for(
+    options: dict[str, Any], expected: dict[tuple[str, str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One launch and one upload, of all numbers that change: the graph gathers its own batch."""
+    operations = operations_of_a_step(monkeypatch, batch=4, **options)
+    assert Counter((one.kind, one.name) for one in operations if one.kind != "synchronize") == expected
