@@ -166,38 +166,43 @@ class DataLoader:
         numbers = range(self._begun(epoch, first), len(self), as_count(step, "step"))
         return self._produce(epoch, numbers, self._made)
 
-    def gathers(self, epoch: int, first: int = 0) -> Iterator[Gather] | None:
-        """The same batches, to be made by who takes them; None where more belongs to it than one launch that can be recorded."""
-        dataset, _ = self._gathered_from(np.zeros(0, np.int64))
-        moves = self._moves_of(dataset)
-        is_more = self.mix is not None or self.collate is not None or (self.augment is not None and moves is None)
-        if type(self) is not DataLoader or type(dataset) is not ArrayDataset or dataset.streams or is_more:
-            return None  # a class of one's own may make its batches in a way of its own
-        if dataset.moved_size() is None or not can_be_recorded(dataset.images, dataset.labels):
-            return None
+    def gathers(self, epoch: int, first: int = 0) -> Iterator[Gather]:
+        """The same batches, if `can_gather`, to be made by who takes them."""
 
         def made(epoch: int, order: _Order, there: _There, places: slice) -> Gather:
-            assert isinstance(there.dataset, ArrayDataset)
-            places = slice(*places.indices(len(order.samples))[:2])
-            return Gather(there.dataset, there.samples, there.moves, places)
+            return there.gather(slice(*places.indices(len(order.samples))[:2]))
 
         return self._produce(epoch, range(self._begun(epoch, first), len(self)), made)
 
-    def sharded(self, epoch: int, first: int, shards: int, own: range) -> Iterator[tuple[Pieces, Pieces]]:
-        """The same batches, of which each is cut into `shards`, and those in `own` alone are made: images and labels.
+    @property
+    def can_gather(self) -> bool:
+        """Whether all that belongs to a batch is one launch on a GPU, which a step that is recorded can make itself."""
+        dataset, _ = self._gathered_from(np.zeros(0, np.int64))
+        if type(self) is not DataLoader or type(dataset) is not ArrayDataset or dataset.streams:
+            return False  # a class of one's own may make its batches in a way of its own
+        is_more = self.augment is not None and self._moves_of(dataset) is None
+        if is_more or self.mix is not None or self.collate is not None or dataset.moved_size() is None:
+            return False
+        return can_be_recorded(dataset.images, dataset.labels)
+
+    def sharded(
+        self, epoch: int, first: int, shards: int, own: range, gathers: bool = False
+    ) -> Iterator[tuple[Pieces, Pieces]]:
+        """The same batches, of which each is cut into `shards`, and those in `own` alone are made: images and labels, `Pieces`.
 
         Neither changes an image: a shard is what stands in its place of the batch, but that `mix` finds partners within it.
+        With `gathers`, if `can_gather`, shards are not made, and both pieces are `Gather`s.
         """
         numbers = range(self._begun(epoch, first), len(self))
 
         def made(epoch: int, order: _Order, there: _There, places: slice) -> tuple[Pieces, Pieces]:
             sizes = shard_sizes(len(order.samples[places]), shards)
-            starts = np.cumsum([0, *sizes])
+            starts = np.cumsum([0, *sizes]) + places.start
             parts = {shard: slice(starts[shard], starts[shard + 1]) for shard in own if sizes[shard]}
-            pairs = {
-                shard: self._made(epoch, order, there, slice(places.start + part.start, places.start + part.stop))
-                for shard, part in parts.items()
-            }
+            if gathers:
+                pieces = Pieces(sizes, {shard: there.gather(part) for shard, part in parts.items()})
+                return pieces, pieces
+            pairs = {shard: self._made(epoch, order, there, part) for shard, part in parts.items()}
             images, labels = ({shard: pair[which] for shard, pair in pairs.items()} for which in (0, 1))
             return Pieces(sizes, images), Pieces(sizes, labels)
 
@@ -294,8 +299,7 @@ class DataLoader:
         """The batch of those at some places of an epoch's order."""
         with current(self.dataset.device):
             if there.moves is not None:
-                assert isinstance(there.dataset, ArrayDataset)
-                images, labels = Gather(there.dataset, there.samples, there.moves, places).made()
+                images, labels = there.gather(places).made()
             elif self.collate is None:
                 images, labels = there.dataset[there.samples[places]]
             else:
@@ -377,6 +381,11 @@ class _There(NamedTuple):
     """The order (N,), in the numbers of that data set."""
     moves: Moves | None
     """What is done to images in place of `augment`, for all of the epoch."""
+
+    def gather(self, places: slice) -> Gather:
+        """What stands at some places of the order."""
+        assert isinstance(self.dataset, ArrayDataset)
+        return Gather(self.dataset, self.samples, self.moves, places)
 
 
 def _place_text(epoch: int, batch: int, samples: np.ndarray) -> str:

@@ -1,6 +1,6 @@
 """A batch that is cut into shards, of which a process may have some alone."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,8 @@ class Pieces(NamedTuple):
 
     sizes: tuple[int, ...]
     """How many images each shard has."""
-    arrays: dict[int, Array]
-    """By shard, (n, ...): those that this process has; none of a shard without images."""
+    arrays: dict[int, Any]
+    """By shard, an array (n, ...), or a `Gather` of images and labels: those that this process has; none of a shard without images."""
 
     def __len__(self) -> int:
         return sum(self.sizes)

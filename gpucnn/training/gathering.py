@@ -1,7 +1,5 @@
 """The images of an epoch's batches, where a recorded step finds them: the order is copied once an epoch, a place in it is fed."""
 
-from collections.abc import Hashable
-
 import numpy as np
 
 from gpucnn.backend import Array, current, fed
@@ -9,6 +7,7 @@ from gpucnn.data.dataset import Batch
 from gpucnn.data.gather import Gather
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.kernels.preprocess import Constants, Stretch, moves_table
+from gpucnn.training.recorded_step import Result, Work
 
 
 class Gathering:
@@ -23,7 +22,20 @@ class Gathering:
         self._places: list[Array] = []
         """The order of the epoch, and the keys of its random changes, which may be the same."""
 
-    def follow(self, gather: Gather) -> None:
+    def work(self, work: Work[Result], gather: Gather) -> Work[Result]:
+        """The same work, of images and labels, that gathers them first, without inputs."""
+        self._follow(gather)
+        size = gather.preprocess.image_size
+        return Work(
+            lambda: work.recorded(*self._batch()),
+            lambda: work.as_it_is(*gather.made()),
+            work.count_up,
+            (work.settings, len(gather), gather.preprocess, None if gather.moves is None else len(gather.moves.moves)),
+            {**work.held, **self._arrays()},
+            ((len(gather), gather.preprocess.channels, size, size), (len(gather),)),
+        )
+
+    def _follow(self, gather: Gather) -> None:
         """Which batch comes next. With another epoch, or another data set, what is on the device changes."""
         before, self._gather = self._gather, gather
         if before is None or before.dataset is not gather.dataset or self._preprocess is not gather.preprocess:
@@ -35,25 +47,14 @@ class Gathering:
             with current(gather.dataset.device):
                 self._copy(_own(gather))
 
-    def arrays(self) -> dict[str, Array]:
+    def _arrays(self) -> dict[str, Array]:
         """What a recording finds."""
         gather, constants = self._following()
         images, labels, order, keys = gather.dataset.images, gather.dataset.labels, self._places[0], self._places[-1]
         found = {"images": images, "labels": labels, "order": order, "keys": keys}
         return found | {name: one for name, one in constants._asdict().items() if one is not None}
 
-    def settings(self) -> Hashable:
-        """What it goes by beside them."""
-        gather, _ = self._following()
-        return len(gather), gather.preprocess, None if gather.moves is None else len(gather.moves.moves)
-
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Those of images and labels."""
-        gather, _ = self._following()
-        size = gather.preprocess.image_size
-        return (len(gather), gather.preprocess.channels, size, size), (len(gather),)
-
-    def batch(self) -> Batch:
+    def _batch(self) -> Batch:
         """Images and labels, in a step that is recorded: in a replay those of the batch that is followed then."""
         gather, constants = self._following()
         images, device = gather.dataset.images, gather.dataset.device

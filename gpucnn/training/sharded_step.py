@@ -10,6 +10,7 @@ import numpy as np
 from gpucnn.autograd import Tensor, watching_gradients
 from gpucnn.backend import Array, current, to_device, to_host
 from gpucnn.data import DataLoader
+from gpucnn.data.gather import Gather
 from gpucnn.data.pieces import Pieces, cut
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.functions.dropout import part_of_batch
@@ -20,7 +21,7 @@ from gpucnn.training.recorded_step import Work
 from gpucnn.training.recorder import MOST_RECORDINGS, Wanted
 from gpucnn.training.shard_payload import ShardPayload, Sums
 from gpucnn.training.sharding import Sharding
-from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
+from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep, made
 
 CHECKED_EVERY = 100
 """Steps after which processes compare their parameters, and after the last of an epoch: hashing takes as long as an update."""
@@ -50,7 +51,7 @@ class ShardedStep(TrainingStep):
         """Of the batches of an epoch what this process computes."""
         loader = self._trainer.train_loader
         self._see_that_samples_are_alike(loader, epoch)
-        return loader.sharded(epoch, first, self._sharding.shards, self._sharding.own)
+        return loader.sharded(epoch, first, self._sharding.shards, self._sharding.own, self.gathers)
 
     def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
         """See `TrainingStep.run`; images and labels are whole, or `Pieces`. The logits are those of the own shards."""
@@ -82,7 +83,7 @@ class ShardedStep(TrainingStep):
         computed = [one for one in logits if one is not None]
         with current(trainer.device):
             joined = trainer.device.xp.concatenate(computed) if computed else trainer.device.xp.zeros((0, 0))
-        return Outputs(loss, Tensor(joined))
+        return Outputs(loss, Tensor(joined), labels)
 
     def forward_and_backward(self, images: Array, labels: Array) -> Outputs:
         """See `TrainingStep.forward_and_backward`. After a failure nothing more is sent early: it may be made again, or a part."""
@@ -103,7 +104,7 @@ class ShardedStep(TrainingStep):
         candidates = []
         for shard, own in images.arrays.items():
             first = images.first(shard)
-            batch = own, labels.arrays[shard], indices[first : first + len(own)]
+            batch = *made(own, labels.arrays[shard]), indices[first : first + len(own)]
             is_found = self._looked_at(place, loss, batch, first).is_found
             candidates.append((is_found, shard, tuple(to_host(one) for one in batch)))
         everywhere = [one for some in self._sharding.group.gather(candidates) for one in some]
@@ -131,10 +132,13 @@ class ShardedStep(TrainingStep):
         self._payload.begin(shard, len(own))
         with part_of_batch(images.first(shard), len(own)):
             work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
-            outputs = self.recorder.do(work, (own, right), trainer.device)
+            if isinstance(own, Gather):
+                outputs = self.recorder.do(self._gathering.work(work, own), (), trainer.device)
+            else:
+                outputs = self.recorder.do(work, (own, right), trainer.device)
         assert outputs is not None
         self._scores.reset()
-        self._scores.update(outputs.loss, outputs.logits, right)
+        self._scores.update(outputs.loss, outputs.logits, outputs.labels)
         loss_sum, correct = (array.item() for array in self._scores.arrays())
         self._payload.write(Sums(loss_sum, correct, self._scores.total, *signals))
         with current(trainer.device):

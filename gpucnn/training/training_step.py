@@ -57,6 +57,8 @@ class Outputs(NamedTuple):
 
     loss: Tensor
     logits: Tensor
+    labels: Any
+    """Of the images that the loss is of."""
 
 
 class Part(NamedTuple):
@@ -102,10 +104,15 @@ class TrainingStep:
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Any, Any]]:
         """The batches of an epoch, from number `first` on, as `run` takes them: where a step can gather its own, as a `Gather`."""
         loader = self._trainer.train_loader
-        is_recorded = isinstance(loader, DataLoader) and self.recorder.graph is not False
-        if is_recorded and loader.dataset.device == self._trainer.device and (gathers := loader.gathers(epoch, first)):
-            return ((gather, None) for gather in gathers)
-        return loader.batches(epoch, first)
+        return ((one, one) for one in loader.gathers(epoch, first)) if self.gathers else loader.batches(epoch, first)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether steps are recorded that gather their own batches."""
+        loader, device = self._trainer.train_loader, self._trainer.device
+        if not isinstance(loader, DataLoader) or self.recorder.graph is False or device.kind == "cpu":
+            return False
+        return loader.dataset.device == device and loader.can_gather
 
     def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
         """Learn from a batch, images and labels or a `Gather`, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
@@ -142,7 +149,7 @@ class TrainingStep:
         loss = F.cross_entropy(logits, labels, label_smoothing=trainer.label_smoothing)
         trainer.optimizer.zero_grad()
         self.backward(loss)
-        return Outputs(loss, logits.detach())
+        return Outputs(loss, logits.detach(), labels)
 
     def backward(self, loss: Tensor) -> None:
         """The backward pass."""
@@ -201,15 +208,11 @@ class TrainingStep:
 
     def _gathered(self, part: Part, gather: Gather) -> Work[Outputs | None]:
         """A step on a GPU that gathers its batch, too."""
-        self._gathering.follow(gather)
-        return Work[Outputs | None](
-            lambda: self._recorded(part, *self._gathering.batch()),
-            lambda: self._whole(part, *gather.made()),
-            functools.partial(self._before_replay, part, None),
-            (self._settings(part), self._gathering.settings()),
-            self._held(part) | self._gathering.arrays(),
-            self._gathering.shapes(),
-        )
+        work = Work[Outputs | None](
+            functools.partial(self._recorded, part), functools.partial(self._whole, part),
+            functools.partial(self._before_replay, part, None), self._settings(part), self._held(part),
+        )  # fmt: skip
+        return self._gathering.work(work, gather)
 
     def _before_replay(self, part: Part, labels: Array | None, outputs: Outputs | None) -> None:
         """The host's part, which is not taken back: labels on the host are looked at before."""

@@ -89,6 +89,7 @@ CASES: dict[str, dict[str, Any]] = {
     "moved on the host": {"augment": data.Compose(data.RandomFlip(), data.RandomErasing(1.0))},
     "streamed": {"streams": True},
     "shards": {"shards": 3},
+    "more shards than images": {"shards": 5, "weights": weights()},
 }
 NOT_GATHERED = ("mixed", "moved on the host", "streamed")
 
@@ -108,7 +109,8 @@ def test_every_savepoint_has_the_same_bytes(case: str) -> None:
     for eager, captured in zip(savers[0].states, savers[1].states, strict=True):
         assert_same(captured, eager)
     assert recordings(trainers[1]), trainers[1].notes
-    assert (trainers[1].train_loader.gathers(0) is None) == (case in NOT_GATHERED)
+    assert trainers[1].training_step.gathers == (case not in NOT_GATHERED)
+    assert not trainers[0].training_step.gathers
 
 
 @pytest.mark.parametrize("position", [1, 6])
@@ -186,9 +188,9 @@ def test_gathers_are_the_batches() -> None:
     """From any batch on, two epochs at a time, and one made late."""
     loader = data.DataLoader(byte_set().to("cuda"), 4, shuffle=True, augment=MOVES)
     pairs = [(loader.gathers(epoch, 1), list(loader.batches(epoch, 1))) for epoch in (0, 1)]
-    gathers = [(list(found), wanted) for found, wanted in pairs if found is not None]
-    assert [[len(gather) for gather in found] for found, _ in gathers] == [[4, 4, 2]] * 2
-    for found, wanted in reversed(gathers):
+    listed = [(list(found), wanted) for found, wanted in pairs]
+    assert [[len(gather) for gather in found] for found, _ in listed] == [[4, 4, 2]] * 2
+    for found, wanted in reversed(listed):
         for gather, batch in zip(found, wanted, strict=True):
             for one, other in zip(gather.made(), batch, strict=True):
                 np.testing.assert_array_equal(host(one), host(other), strict=True)
@@ -216,4 +218,4 @@ def test_what_is_gathered_by_nobody_else(name: str) -> None:
         there = OwnSet(whole.images, whole.labels, whole.preprocess).to("cuda")
     else:
         settings = {"collate": lambda samples: samples}
-    assert kind(there, 4, **settings).gathers(0) is None
+    assert not kind(there, 4, **settings).can_gather
