@@ -65,6 +65,7 @@ from gpucnn.kernels.ways import Way, leave_out
 from gpucnn.testing import oracles
 from tests.backends import Backend, host
 from tests.kernels.tasks import convolution
+from tests.kernels.tensor_cores import check_tensor_cores
 
 Array = np.ndarray
 Pair = tuple[int, int]
@@ -1226,5 +1227,6 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "scores.cu": check_scores,
     "sgd.cu": check_sgd,
     "slices.cu": check_slices,
+    "tensor_cores.cu": check_tensor_cores,
     "tree_sum.cu": check_tree_sum,
 }

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.precision import chosen_precision
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.elementwise import relu_gradient
@@ -134,13 +133,9 @@ class Plan(NamedTuple):
 
 
 def suits(task: Convolution) -> bool:
-    """Whether a convolution is done well without columns; one with 1x1 filters needs none in any way.
-
-    These kernels multiply in float32: what another `backend.precision` rounds, cuBLAS does.
-    """
+    """Whether a convolution is done well without columns; one with 1x1 filters needs none in any way."""
     taps, filters = prod(task.window.kernel), task.weight_shape[0] // task.groups
-    fits = not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS
-    return fits and chosen_precision() == "float32"
+    return not task.window.is_pixel and taps <= MOST_TAPS and filters <= MOST_FILTERS
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
@@ -180,7 +175,7 @@ def find_gradients(
     gradient, output = contiguous(gradient), contiguous(output)
     if found.weight is not None and images is not None:
         size = found.weight.size + len(weight)
-        slices = xp_of(gradient).empty((plan.slices, size), gradient.dtype)
+        slices = xp_of(gradient).empty((plan.slices, size), found.weight.dtype)
         arrays = (gradient, output, contiguous(images), slices)
         threads = plan.weight_tiles * kernels.weight_gradient.block
         launch(kernels.weight_gradient, threads, *arrays, positions_of(task), plan.length, *plan.constants)

@@ -114,7 +114,9 @@ def _tile(rows: int, columns: int, groups: int, depth: int, step: int) -> tuple[
         return parts(rows, shape[0]) * parts(columns, shape[1]) * groups
 
     def cost(shape: tuple[int, int]) -> tuple[int, bool, int]:
-        return parts(rows, shape[0]) * (shape[0] + GATHERING), count(shape) < FEWEST_TILES, count(shape)
+        tiles = count(shape)
+        few = tiles < FEWEST_TILES
+        return parts(rows, shape[0]) * (shape[0] + GATHERING), few, -tiles if few else tiles
 
     height, width = min(TILES, key=cost)
     sharing = WARPS * 32 // width

@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 import gpucnn
 from gpucnn.errors import DeviceError, KernelError
-from gpucnn.kernels.kernel import KERNELS, NARROW, WIDE, IndexType, Kernel, Variant, source_text
+from gpucnn.kernels.convolution import implicit, tensor_cores
+from gpucnn.kernels.kernel import BF16, KERNELS, NARROW, WIDE, IndexType, Kernel, Variant, source_text
 from gpucnn.testing import nvrtc as nvrtc_module
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import (
@@ -78,7 +80,7 @@ def test_signature_and_source_agree(kernel: Kernel) -> None:
     assert " ".join(declared[1].split()) == ", ".join(map(str, kernel.arguments))
 
 
-def shapes(path: Path, tf32: bool = False) -> list[tuple[tuple[str, int], ...]]:
+def shapes(path: Path, tf32: bool = False, is_bf16: bool = False) -> list[tuple[tuple[str, int], ...]]:
     """Constants for a source: none, or those of shapes that are often, and a window that is no square; `tf32` where it may be."""
     names = {
         parameter.name
@@ -89,8 +91,9 @@ def shapes(path: Path, tf32: bool = False) -> list[tuple[tuple[str, int], ...]]:
     }
     if not names:
         found: list[tuple[tuple[str, int], ...]] = [()]
-    elif path.name == "implicit.cu":
-        found = [convolution_constants(shape, relu=number % 2 > 0) for number, shape in enumerate(CONVOLUTIONS)]
+    elif path.name in ("implicit.cu", "tensor_cores.cu"):
+        plan_of = implicit.plan_of if path.name == "implicit.cu" else partial(tensor_cores.plan_of, is_bf16=is_bf16)
+        found = [convolution_constants(shape, number % 2 > 0, plan_of) for number, shape in enumerate(CONVOLUTIONS)]
     elif path.name == "linear.cu":
         found = [(("side", side), ("tf32", tf32)) for side in (16, 32) for tf32 in (0, 1)]
     elif path.name == "depthwise.cu":
@@ -116,6 +119,7 @@ EVERY_ROW = [
     for dtype in dtypes(path)
     for index, bits in ((NARROW, 32), (WIDE, 64))
     for architecture in ARCHITECTURES
+    if path.name != "tensor_cores.cu" or architecture != "sm_75"  # which has none
 ]
 EVERYTHING = os.environ.get("GPUCNN_REQUIRE_NVRTC") == "1"
 ROWS = EVERY_ROW if EVERYTHING else EVERY_ROW[:: len(EVERY_ROW) // len(SOURCES) - 1]
@@ -141,7 +145,7 @@ def test_it_compiles_and_fits(
     # Of 32-bit floats and indices, which nearly all steps have, every shape; of the others every fourth, in turns.
     is_usual = (dtype, index) == (np.dtype(np.float32), NARROW)
     turn = ARCHITECTURES.index(architecture) % 4
-    every = shapes(path, tf32=dtype == np.float32 and architecture != "sm_75")
+    every = shapes(path, tf32=dtype == np.float32 and architecture != "sm_75", is_bf16=dtype == BF16)
     some = every[turn::4] or every[:1]
     for constants in every if EVERYTHING and is_usual else some:
         resources = nvrtc.compile(source_text(path, Variant(dtype, index, constants)), architecture)

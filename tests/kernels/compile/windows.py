@@ -1,7 +1,10 @@
-"""Shapes that a kernel is compiled for: the constants of im2col.cu and col2im.cu, of implicit.cu, and of depthwise.cu."""
+"""Shapes that a kernel is compiled for: the constants of im2col.cu and col2im.cu, and of each file of convolution."""
+
+from collections.abc import Callable
 
 from gpucnn.geometry import Window
 from gpucnn.kernels.convolution import Convolution, depthwise, implicit
+from gpucnn.kernels.convolution.implicit import Plan
 
 WINDOWS = [  # kernel, stride, dilation
     ((1, 1), (2, 2), (1, 1)),
@@ -36,15 +39,17 @@ CONVOLUTIONS = [  # batch, channels and filters of a group, image size, kernel, 
 ]
 
 
-def convolution_constants(shape: tuple[int, ...], relu: bool = False) -> tuple[tuple[str, int], ...]:
-    """Those of implicit.cu for one of `CONVOLUTIONS`."""
+def convolution_constants(
+    shape: tuple[int, ...], relu: bool = False, plan_of: Callable[[Convolution], Plan] = implicit.plan_of
+) -> tuple[tuple[str, int], ...]:
+    """Those of implicit.cu, or of another file that is so planned, for one of `CONVOLUTIONS`."""
     batch, channels, filters, size, kernel, stride, groups = shape
     window = Window.of(kernel, stride, kernel // 2)
     output = (batch, filters * groups, *window.output_size((size, size)))
     weight = (filters * groups, channels, kernel, kernel)
     task = Convolution((batch, channels * groups, size, size), weight, output, window, groups, relu)
     names = [parameter.name for parameter in implicit.FORWARD.parameters if parameter.constant]
-    return tuple(zip(names, implicit.plan_of(task).constants, strict=True))
+    return tuple(zip(names, plan_of(task).constants, strict=True))
 
 
 DEPTHWISE = [  # batch, channels, filters of a channel, image size, kernel, stride
