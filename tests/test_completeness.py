@@ -39,6 +39,7 @@ def test_every_layer_has_a_case() -> None:
 
 ELSEWHERE = {
     "Group": "test_group.py",
+    "Lookahead": "test_lookahead.py",
     "ReduceOnPlateau": "test_plateau.py",
     "Scheduler": "test_scheduler.py",
     "WeightAverage": "test_weight_average.py",

@@ -8,7 +8,8 @@ from typing import Any
 from gpucnn.cli.arguments import argument
 from gpucnn.data.catalog import FOLDER, name_and_folder
 from gpucnn.errors import ArgumentError
-from gpucnn.runs.config import RunConfig, settings
+from gpucnn.runs.config import RunConfig, read_toml, settings
+from gpucnn.runs.recipe import RECIPES
 from gpucnn.runs.value_kind import Kind, OrNone, Several, Truth
 
 
@@ -39,6 +40,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a TOML file of the settings below, e.g. batch_size = 64; options given here win",
     )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help=f"settings that go together, over which --config, and options given here, win: {', '.join(RECIPES)}; see "
+        f"gpucnn/cli/README.md",
+    )
     groups: dict[str, Any] = {}
     for name, setting in settings().items():
         group = groups.get(setting.group) or groups.setdefault(setting.group, parser.add_argument_group(setting.group))
@@ -59,12 +66,15 @@ def option(name: str) -> str:
 
 
 def chosen_config(options: argparse.Namespace) -> RunConfig:
-    """What the command line and its --config ask for. ConfigError for a file that is not TOML, and for values that cannot be."""
+    """What the command line, its --config and its --recipe ask for. ConfigError for a file that is not TOML, and for values that cannot be."""
     config = RunConfig() if options.config is None else RunConfig.from_toml(options.config)
     given = given_settings(options)
     if "data" in given and "data_dir" not in given and FOLDER in (config.data, name_and_folder(given["data"])[0]):
         given = {"data_dir": None, **given}  # where the file's data set lies says nothing of another
-    return dataclasses.replace(config, **given)
+    if options.recipe is None:
+        return dataclasses.replace(config, **given)
+    written = {} if options.config is None else read_toml(options.config)
+    return RunConfig.from_recipe(options.recipe, **{**written, **given})
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:

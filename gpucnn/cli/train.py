@@ -319,7 +319,7 @@ def _tell(notes: Sequence[str]) -> None:
 def _go_on(options: argparse.Namespace, group: Group) -> None:
     """Carry out `gpucnn train --resume`."""
     given = given_settings(options)
-    beside = [name for name in ("out", "config", "seeds") if getattr(options, name) is not None]
+    beside = [name for name in ("out", "config", "recipe", "seeds") if getattr(options, name) is not None]
     refused = [name for name in (*beside, *given) if name not in CHANGEABLE]
     if refused:
         raise ConfigError(

@@ -60,6 +60,7 @@ from gpucnn.layers.sequence import MaxPool1d as MaxPool1d
 from gpucnn.layers.trace import LayerCall as LayerCall
 from gpucnn.layers.trace import Trace as Trace
 from gpucnn.layers.views import MeanOfViews as MeanOfViews
+from gpucnn.layers.whitening import whiten as whiten
 
 _ELSEWHERE = {
     "Module": "Layer",

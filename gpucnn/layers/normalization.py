@@ -31,6 +31,7 @@ class _BatchNorm(Layer):
         track_running_stats: bool = True,
         frozen: bool = False,
         *,
+        scale: bool = True,
         bias: bool = True,
     ) -> None:
         kind = type(self).__name__
@@ -42,7 +43,7 @@ class _BatchNorm(Layer):
         if frozen and not track_running_stats:
             raise ArgumentError(f"{kind}: frozen=True uses running statistics; leave track_running_stats=True")
         self.frozen = frozen
-        self.weight, self.bias = _affine(kind, (num_features,), affine, bias)
+        self.weight, self.bias = _affine(kind, (num_features,), affine, bias, scale)
         self.running_mean = Buffer((num_features,), zeros) if track_running_stats else None
         self.running_var = Buffer((num_features,), ones) if track_running_stats else None
         self.num_batches_tracked = Buffer((), zeros) if track_running_stats and momentum is None else None
@@ -90,7 +91,8 @@ class _BatchNorm(Layer):
 class BatchNorm1d(_BatchNorm):
     """`F.batch_norm` of (N, num_features) or (N, num_features, L), with running statistics for evaluation.
 
-    - `weight`, `bias`: (num_features,), ones and zeros at the start; None with `affine=False`, the latter with `bias=False`.
+    - `weight`, `bias`: (num_features,), ones and zeros at the start; None with `affine=False`, the former with `scale=False`,
+      the latter with `bias=False`.
     - `running_mean`, `running_var`: buffers (num_features,), which move by the share `momentum` at each training step. With
       `momentum=None` they are the mean over all batches so far, which `num_batches_tracked` counts. With
       `track_running_stats=False` there are none, and evaluation, too, uses the batch's own.
@@ -214,7 +216,11 @@ class LocalResponseNorm(Layer):
         return str(self.size)
 
 
-def _affine(kind: str, shape: Shape, affine: bool, bias: bool) -> tuple[Parameter | None, Parameter | None]:
+def _affine(
+    kind: str, shape: Shape, affine: bool, bias: bool, scale: bool = True
+) -> tuple[Parameter | None, Parameter | None]:
     """The weight, ones at the start, and the bias, zeros, of a layer that has them."""
-    affine, bias = as_flag(affine, f"{kind}: affine"), as_flag(bias, f"{kind}: bias")
-    return Parameter(shape, ones) if affine else None, Parameter(shape, zeros) if affine and bias else None
+    affine, scale, bias = (
+        as_flag(value, f"{kind}: {name}") for name, value in (("affine", affine), ("scale", scale), ("bias", bias))
+    )
+    return Parameter(shape, ones) if affine and scale else None, Parameter(shape, zeros) if affine and bias else None

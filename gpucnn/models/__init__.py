@@ -9,6 +9,8 @@ from gpucnn.checks import unknown_name as _unknown_name
 from gpucnn.errors import StateError
 from gpucnn.files.weights_file import SavedWeights
 from gpucnn.files.weights_file import read_weights as read_weights
+from gpucnn.models.airbench import Airbench94 as Airbench94
+from gpucnn.models.airbench import Airbench94Half as Airbench94Half
 from gpucnn.models.alexnet import AlexNet as AlexNet
 from gpucnn.models.convnext import ConvNeXtTiny as ConvNeXtTiny
 from gpucnn.models.densenet import DenseNet40 as DenseNet40
@@ -59,6 +61,8 @@ _BY_NAME: dict[str, Any] = {
     "resnet34": ResNet34,
     "resnet50": ResNet50,
     "wide_resnet16_4": WideResNet16x4,
+    "airbench94": Airbench94,
+    "airbench94_half": Airbench94Half,
     "densenet40_12": DenseNet40,
     "mobilenet_v2": MobileNetV2,
     "squeezenet": SqueezeNet,

@@ -9,6 +9,7 @@ from gpucnn.optim.clip import clip_gradient_norm as clip_gradient_norm
 from gpucnn.optim.clip import clip_gradient_value as clip_gradient_value
 from gpucnn.optim.group import Group as Group
 from gpucnn.optim.lion import Lion as Lion
+from gpucnn.optim.lookahead import Lookahead as Lookahead
 from gpucnn.optim.optimizer import Optimizer as Optimizer
 from gpucnn.optim.plateau import ReduceOnPlateau as ReduceOnPlateau
 from gpucnn.optim.rmsprop import RMSprop as RMSprop

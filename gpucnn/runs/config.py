@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpucnn import backend
-from gpucnn.checks import as_path, nearest
+from gpucnn.checks import as_path, known_name, nearest
 from gpucnn.data.catalog import FOLDER, name_and_folder
 from gpucnn.data.image_file import AUTO, BACKGROUNDS
 from gpucnn.data.image_folder import CHANNELS
@@ -60,7 +60,7 @@ LARGEST_FILE = 1 << 20
 HEAD_ONLY = "head-only"
 """Of `freeze`: all but the head."""
 
-NO_SETTINGS = ("config", "out", "processes", "quiet", "report", "resume", "seeds")
+NO_SETTINGS = ("config", "out", "processes", "quiet", "recipe", "report", "resume", "seeds")
 """Options of `gpucnn train` that say nothing of what comes of a run, and stand in no file."""
 
 BESIDE = ("create", "preprocess", "class_names", "versions")
@@ -154,6 +154,11 @@ class RunConfig:
         f"how many stages of the model, from its first, stay as the weights have them, or {HEAD_ONLY} for all that comes before "
         f"the head; the run names them (default: none)",
     )  # fmt: skip
+    whiten: int | None = _setting(
+        None, OrNone(COUNT_OR_ZERO, "none"), "model and data", "N",
+        "have the first convolution begin with filters that whiten the training images' patches, and keep them; its bias learns for N "
+        "epochs; or none (default: none)",
+    )  # fmt: skip
     normalize: bool | None = _setting(
         None, OrNone(Truth(), "default"), "model and data", "",
         "whether pixels are normalised with the training set's mean and standard deviation (default: no; with weights as for "
@@ -201,6 +206,10 @@ class RunConfig:
     decay_vectors: bool = _setting(
         True, Truth(), "learning", "", "whether biases, and the scales of norms, have weight decay, too (default: yes)"
     )
+    norm_bias_factor: float = _setting(
+        1.0, POSITIVE, "learning", "X",
+        "how many times lr the biases of batch norms learn at; their weight decay is that of the others (default: 1)",
+    )  # fmt: skip
     schedule: str = _setting(
         "one_cycle", Choice(SCHEDULES), "learning", "NAME",
         "the learning rate's course, lengths in epochs (default: one_cycle)",
@@ -226,6 +235,10 @@ class RunConfig:
         "and the number of processes changes no bit (default: 1)",
     )  # fmt: skip
     accumulate: int = _setting(1, COUNT, "learning", "N", "batches whose mean gradient makes one step (default: 1)")
+    lookahead: int | None = _setting(
+        None, OrNone(COUNT, "none"), "learning", "N",
+        "every N steps the weights go back to a slow average of theirs, which follows them ever more slowly; or none (default: none)",
+    )  # fmt: skip
     average: float | None = _setting(
         None, OrNone(BETWEEN_0_AND_1, "none"), "learning", "X",
         "evaluate and keep a moving average of the weights, of which this share stays at each step, e.g. 0.999 "
@@ -316,6 +329,14 @@ class RunConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}, but no weights are given to start from; give weights, too"
                 )
+        if self.whiten is not None and (self.weights is not None or is_onnx(self.model)):
+            raise ConfigError(
+                f"whiten is {self.whiten}, but the model starts from weights, which have a first convolution; leave one of them out"
+            )
+        if self.backbone_lr is not None and self.norm_bias_factor != 1:
+            raise ConfigError(
+                f"backbone_lr is {self.backbone_lr:g}, and norm_bias_factor {self.norm_bias_factor:g}; choose one of them"
+            )
         if self.backbone_lr is not None and self.freeze == HEAD_ONLY:
             raise ConfigError(f"backbone_lr is {self.backbone_lr:g}, but freeze is {HEAD_ONLY}; leave one of them out")
         if self.lr != FIND and self.backbone_lr is not None and self.backbone_lr > whole["lr"]:
@@ -336,6 +357,24 @@ class RunConfig:
         setting (with the nearest known one) or a wrong value.
         """
         return cls.from_json(read_toml(path), str(path))
+
+    @classmethod
+    def from_recipe(cls, name: str, **given: Any) -> "RunConfig":
+        """The configuration of the recipe called `name`, one of `gpucnn.runs.recipe.RECIPES`, but for the settings `given`.
+
+        Where the recipe has a learning rate for each image of a batch, `lr` goes by the batch size. ConfigError for an unknown
+        recipe, an unknown setting or a wrong value.
+        """
+        try:
+            known = recipe.RECIPES[known_name(name, recipe.RECIPES, "recipe")]
+        except ArgumentError as error:
+            raise ConfigError(str(error)) from None
+        check_names(given, f"recipe {name}")
+        config = cls(**{**known.settings, **given})
+        if "lr" in given:
+            return config
+        assert config.batch_size is not None
+        return dataclasses.replace(config, lr=known.lr_per_image * config.batch_size)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], source: str) -> "RunConfig":

@@ -25,6 +25,7 @@ from gpucnn.runs.network import COPY, OnnxCopy, build, check_fits, image_size_of
 from gpucnn.runs.prepared_run import PreparedRun
 from gpucnn.runs.recipe import Photos, why
 from gpucnn.runs.transfer import freeze, learning, normalization_for, start_lines
+from gpucnn.runs.whitening import start_whitened
 from gpucnn.training.can_train import check_last_batch
 from gpucnn.training.find_lr import FIND, find_lr
 
@@ -214,6 +215,9 @@ def _build(
         mean, std = normalization
         splits = splits.with_preprocess(dataclasses.replace(splits.preprocess, mean=mean, std=std))
     frozen = freeze(model, config)
+    whitened, told = None, ""
+    if config.whiten is not None:
+        whitened, told = start_whitened(model, config, _parts(splits, config, division)[0] if begun is None else None)
     model.to(chosen.device)
     splits = splits._replace(train=near(splits.train, chosen.device), test=near(splits.test, chosen.device))
     train_set, val_set = _parts(splits, config, division)
@@ -247,6 +251,7 @@ def _build(
     length = RunLength(config.epochs, steps_per_epoch=-(-len(train_loader) // config.accumulate))
     schedule = make_schedule(config.schedule, config.warmup, optimizer.lr, length)
     average = None if config.average is None else optim.WeightAverage(model, config.average)
+    lookahead = None if config.lookahead is None else optim.Lookahead(model, length.steps, config.lookahead)
     val_loader, test_loader = (
         None if part is None else data.DataLoader(part, EVALUATION_BATCH, workers=config.workers)
         for part in (val_set, splits.test)
@@ -262,10 +267,12 @@ def _build(
         length,
         schedule,
         average,
+        lookahead,
+        whitened,
         train_loader,
         val_loader,
         test_loader,
-        _start(model, config, taken, frozen, normalization, had_softmax),
+        (*_start(model, config, taken, frozen, normalization, had_softmax), *([told] if told else [])),
         None,
         copy,
         _why(asked, photos),

@@ -12,7 +12,7 @@ from gpucnn.backend.nccl import NcclGroup
 from gpucnn.data.jpeg_decoders import SIMPLEJPEG, simplejpeg_version
 from gpucnn.files.checkpoint_file import versions
 from gpucnn.kernels import ways
-from gpucnn.layers import Layer
+from gpucnn.layers import Conv2d, Layer
 from gpucnn.runs.choices import LOGS, RunLength, make_schedule
 from gpucnn.runs.config import RunConfig
 from gpucnn.runs.failure_file import FailureRecorder
@@ -26,6 +26,7 @@ from gpucnn.training.callback import Callback
 from gpucnn.training.early_stopping import EarlyStopping
 from gpucnn.training.evaluate import evaluate
 from gpucnn.training.find_lr import RangeTest
+from gpucnn.training.freeze_after import FreezeAfter
 from gpucnn.training.sharding import Sharding
 from gpucnn.training.trainer import Trainer
 
@@ -49,6 +50,9 @@ class PreparedRun:
     length: RunLength
     schedule: optim.Schedule
     average: optim.WeightAverage | None
+    lookahead: optim.Lookahead | None
+    whitened: Conv2d | None
+    """The convolution that whitens, whose bias learns in the first epochs alone; None without."""
     train_loader: data.DataLoader
     val_loader: data.DataLoader | None
     """What every epoch is measured on: the `validation` share of the training set, or a folder's part val; None without."""
@@ -88,9 +92,9 @@ class PreparedRun:
             group = NcclGroup(group, device)
         return Trainer(
             self.model, self.optimizer, self.train_loader, None if self.val_loader else self.test_loader, self.schedule,
-            callbacks, self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value,
+            [*callbacks, *self._freezing()], self.config.label_smoothing, self.config.accumulate, self.config.clip_norm, self.config.clip_value,
             self.average, self.config.precision, "auto" if self.config.graph is None else self.config.graph, self.val_loader,
-            Sharding(self.config.shards, group),
+            Sharding(self.config.shards, group), self.lookahead,
         )  # fmt: skip
 
     def callbacks(self, folder: RunFolder) -> list[Callback]:
@@ -110,6 +114,12 @@ class PreparedRun:
             *(LOGS[name](folder) for name in config.logs),
         ]
         return [*writers, *self._deciding()]
+
+    def _freezing(self) -> list[Callback]:
+        """What ends the learning of the bias of a convolution that whitens."""
+        if self.whitened is None or self.whitened.bias is None or self.config.whiten is None:
+            return []
+        return [FreezeAfter([self.whitened.bias], self.config.whiten)]
 
     def _deciding(self) -> list[Callback]:
         """What ends the run early, if it is configured to."""

@@ -1,6 +1,7 @@
-"""What suits a data set, the images of a folder, and an optimizer, unless the user says otherwise."""
+"""What suits a data set, the images of a folder, and an optimizer, unless the user says otherwise; and recipes by name."""
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 from gpucnn import models
 from gpucnn.data import Inspection
@@ -26,6 +27,15 @@ class OptimizerDefaults(NamedTuple):
     lr: float
     lr_with_weights: float
     weight_decay: float = 0.0
+
+
+class NamedRecipe(NamedTuple):
+    """Settings that go together."""
+
+    settings: Mapping[str, Any]
+    """Of a RunConfig, by name, but for the learning rate."""
+    lr_per_image: float
+    """The peak learning rate for each image of a batch: a batch of twice as many takes a step twice as long."""
 
 
 class Photos(NamedTuple):
@@ -90,6 +100,34 @@ OPTIMIZERS = {
     "adagrad": OptimizerDefaults(0.03, 0.01),
     "lion": OptimizerDefaults(0.0003, 0.0001),
 }
+
+
+_FAST_MOMENTUM = 0.85
+_FAST_SCALE = 1 + 1 / (1 - _FAST_MOMENTUM)
+"""How much longer steps are, in the end, than the gradient times the rate: what the recipe's rates are divided by."""
+
+RECIPES = {
+    "fast": NamedRecipe(
+        {
+            "model": "airbench94",
+            "whiten": 3,
+            "normalize": True,
+            "augment": ("alternating_flip", "shift:2,reflect"),
+            "batch_size": 128,
+            "drop_last": True,
+            "epochs": 10,
+            "optimizer": f"sgd:momentum={_FAST_MOMENTUM},nesterov=true",
+            "weight_decay": 0.0153 / 11.5,
+            "norm_bias_factor": 64.0,
+            "schedule": "triangle:warmup=0.23,start=0.2,end=0.07",
+            "label_smoothing": 0.2,
+            "lookahead": 5,
+        },
+        lr_per_image=11.5 / 1024 / _FAST_SCALE,
+    )
+}
+"""Named recipes. "fast" is that of airbench94, see `gpucnn.models.airbench`, whose weight decay, 0.0153, is that of a step at the
+rate 11.5; it has batches of 1024, with which a small training set takes too few steps."""
 
 
 def for_data_set(

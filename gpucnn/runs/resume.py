@@ -56,6 +56,8 @@ class ResumedRun(NamedTuple):
 
     def can_be_longer(self) -> bool:
         """Whether the run can go on for more epochs than it was asked for, see `resume`."""
+        if self.ready.lookahead is not None:
+            return False
         return self.ready.other_rate(self.ready.length.epochs + 1, _steps(self.checkpoint)) is None
 
 
@@ -163,6 +165,10 @@ def _check_epochs(epochs: int, config: RunConfig, ready: PreparedRun, checkpoint
         )
     if checkpoint.values.get("stop_reason"):
         raise ConfigError(f"epochs cannot be changed, as the run was stopped: {checkpoint.values['stop_reason']}")
+    if config.lookahead is not None:
+        raise ConfigError(
+            f"epochs cannot be {epochs}: lookahead is laid out for {config.epochs}; train a new run, or go on without --epochs"
+        )
     other = ready.other_rate(config.epochs, _steps(checkpoint))
     if other is not None:
         raise ConfigError(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from gpucnn.data.normalization import Normalization
 from gpucnn.errors import ConfigError
-from gpucnn.layers import Layer, Parameter
+from gpucnn.layers import BatchNorm1d, BatchNorm2d, Layer, Parameter
 from gpucnn.models import ImageModel, TakenWeights
 from gpucnn.models.image_model import Stage
 from gpucnn.optim import Group
@@ -39,6 +39,8 @@ def freeze(model: Layer, config: RunConfig) -> list[Stage]:
 def learning(model: Layer, config: RunConfig) -> Iterable[Parameter | Group]:
     """What the optimizer gets: the parameters that are not frozen, those before the head with a rate of their own."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if config.norm_bias_factor != 1:
+        return _with_faster_biases(model, config, parameters)
     if config.backbone_lr is None or not isinstance(model, ImageModel):
         return parameters
     assert isinstance(config.lr, float)
@@ -50,6 +52,20 @@ def learning(model: Layer, config: RunConfig) -> Iterable[Parameter | Group]:
         Group(backbone, lr_factor=config.backbone_lr / config.lr),
         *(parameter for parameter in parameters if parameter.path.rpartition(".")[0] == head),
     ]
+
+
+def _with_faster_biases(model: Layer, config: RunConfig, parameters: list[Parameter]) -> Iterable[Parameter | Group]:
+    """The same, the biases of batch norms as a group, which shrink as fast as the others for all their faster learning."""
+    assert config.weight_decay is not None
+    norms = [layer for layer in model.modules() if isinstance(layer, BatchNorm1d | BatchNorm2d)]
+    biases = {id(norm.bias) for norm in norms if norm.bias is not None}
+    faster = [parameter for parameter in parameters if id(parameter) in biases]
+    if not faster:
+        raise ConfigError(
+            f"norm_bias_factor is {config.norm_bias_factor:g}, but {config.model} has no batch norm whose bias learns; leave it out"
+        )
+    others = [parameter for parameter in parameters if id(parameter) not in biases]
+    return [Group(faster, config.norm_bias_factor, config.weight_decay / config.norm_bias_factor), *others]
 
 
 def start_lines(model: ImageModel, config: RunConfig, taken: TakenWeights, frozen: list[Stage]) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ IN_WORDS = {
     "model": "weights",
     "optimizer": "optimizer state",
     "average": "averaged weights",
+    "lookahead": "slow weights of the lookahead",
     "metrics": "metrics of the epoch",
 }
 """What the arrays of a state are, by the beginning of their names."""

@@ -18,6 +18,7 @@ from gpucnn.training.evaluate import Evaluation as Evaluation
 from gpucnn.training.evaluate import evaluate as evaluate
 from gpucnn.training.find_lr import RangeTest as RangeTest
 from gpucnn.training.find_lr import find_lr as find_lr
+from gpucnn.training.freeze_after import FreezeAfter as FreezeAfter
 from gpucnn.training.metrics import Metrics as Metrics
 from gpucnn.training.metrics import in_top_k as in_top_k
 from gpucnn.training.progress import ProgressBar as ProgressBar

@@ -79,6 +79,7 @@ class ShardedStep(TrainingStep):
         self._update_step(part, len(images))
         if part.ends:
             trainer.gradient_mean.forget()
+            self._look_back()
             self._compare()
         computed = [one for one in logits if one is not None]
         with current(trainer.device):

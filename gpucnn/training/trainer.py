@@ -19,7 +19,7 @@ from gpucnn.data.pieces import Pieces
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.layers.as_model import as_model
-from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
+from gpucnn.optim import Lookahead, Optimizer, ReduceOnPlateau, Schedule, WeightAverage
 from gpucnn.text import counted, value_text
 from gpucnn.training.best_epoch import IN_WORDS
 from gpucnn.training.callback import Callback, check_callback
@@ -53,6 +53,7 @@ class Trainer:
     - `clip_norm`, `clip_value`: None, or the most that the norm of all gradients, or each of their elements, may be.
     - `precision`: "float32", "tf32" or "bf16", see `backend.precision`; None for what holds around the call.
     - `average`: None, or a `WeightAverage` of the model; it follows every step, and evaluations are made with it.
+    - `lookahead`: None, or a `Lookahead` of the model, which has its step after each of the optimizer, and of the average.
     - `sharding`: None, or how each batch is cut into shards, and which processes share them, e.g. `Sharding(4, mpi.world())`.
       All processes make this trainer alike, with the same data, and all call the same of it. See `Sharding`.
     - `graph`: whether steps are recorded and replayed, to the same bits: "auto", where they can be, True, where a step that
@@ -86,10 +87,11 @@ class Trainer:
         graph: Wanted = "auto",
         val_loader: DataLoader | None = None,
         sharding: Sharding | None = None,
+        lookahead: Lookahead | None = None,
     ) -> None:
         model = as_model("Trainer", model)
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
-        self.label_smoothing = label_smoothing
+        self.lookahead, self.label_smoothing = lookahead, label_smoothing
         self.train_loader, self.test_loader, self.val_loader = train_loader, test_loader, val_loader
         if sharding is not None and not isinstance(sharding, Sharding):
             raise ArgumentError(
@@ -116,6 +118,10 @@ class Trainer:
             )
         if average is not None and not isinstance(average, WeightAverage):
             raise ArgumentError(f"Trainer: average must be a WeightAverage or None, got {value_text(average)}")
+        if lookahead is not None and not isinstance(lookahead, Lookahead):
+            raise ArgumentError(
+                f"Trainer: lookahead must be a Lookahead or None, got {value_text(lookahead)}; give e.g. optim.Lookahead(model, steps=1000)"
+            )
         if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
             raise ArgumentError(f"Trainer: callbacks must be a list of them, got {value_text(callbacks)}")
         self.callbacks = list(callbacks)
@@ -292,8 +298,8 @@ class Trainer:
 
     def _state(self) -> TrainerState:
         return TrainerState(
-            self.model, self.optimizer, self.schedule, self.average, self.metrics, self.callbacks, self.train_loader,
-            self.accumulate, self.epoch, self.batch, self.step, self.stop_reason, self.history,
+            self.model, self.optimizer, self.schedule, self.average, self.lookahead, self.metrics, self.callbacks,
+            self.train_loader, self.accumulate, self.epoch, self.batch, self.step, self.stop_reason, self.history,
         )  # fmt: skip
 
     def _restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:

@@ -12,13 +12,13 @@ from gpucnn.data import DataLoader
 from gpucnn.errors import GpucnnError, StateError
 from gpucnn.layers import Layer
 from gpucnn.layers.saved_arrays import refuse_not_finite
-from gpucnn.optim import Optimizer, ReduceOnPlateau, Schedule, WeightAverage
+from gpucnn.optim import Lookahead, Optimizer, ReduceOnPlateau, Schedule, WeightAverage
 from gpucnn.text import value_text
 from gpucnn.training.callback import Callback
 from gpucnn.training.evaluate import device_of_model
 from gpucnn.training.metrics import Metrics
 
-PARTS = ("model", "optimizer", "average", "metrics")
+PARTS = ("model", "optimizer", "average", "lookahead", "metrics")
 """Arrays are called "model/conv1.weight", "optimizer/conv1.weight/momentum", ..."""
 
 SavedState: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]
@@ -32,6 +32,7 @@ class TrainerState(NamedTuple):
     optimizer: Optimizer
     schedule: Schedule | None
     average: WeightAverage | None
+    lookahead: Lookahead | None
     metrics: Metrics
     callbacks: Sequence[Callback]
     loader: DataLoader
@@ -48,6 +49,7 @@ class TrainerState(NamedTuple):
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": {} if self.average is None else self.average.state_dict(),
+            "lookahead": {} if self.lookahead is None else self.lookahead.state_dict(),
             "metrics": self.metrics.state_dict(),
         }
         arrays = {f"{part}/{name}": array for part in PARTS for name, array in states[part].items()}
@@ -86,6 +88,8 @@ class TrainerState(NamedTuple):
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.load_state_dict(states["average"])
+        if self.lookahead is not None:
+            self.lookahead.load_state_dict(states["lookahead"])
         self.metrics.load_state_dict(states["metrics"], device_of_model(self.model))
         if isinstance(self.schedule, ReduceOnPlateau):
             self.schedule.load_state_dict(values["schedule"])
@@ -116,7 +120,7 @@ def check_weights(model: Layer, arrays: Mapping[str, np.ndarray]) -> None:
     That is what a state must be to be saved: a second moment, or a running variance, may have become infinite.
     """
     parameters = [path for path, _ in model.named_parameters()]
-    weights = {f"{part}/{path}" for part in ("model", "average") for path in parameters}
+    weights = {f"{part}/{path}" for part in ("model", "average", "lookahead") for path in parameters}
     refuse_not_finite(
         type(model).__name__,
         {
@@ -144,7 +148,10 @@ def _state_of(layer: Layer) -> dict[str, Any]:
 
 def _fits(state: TrainerState) -> dict[str, Any]:
     """What two trainers must have in common for the state of one to be of use to the other."""
+    lookahead = state.lookahead
+    settings = {} if lookahead is None else {"lookahead": [lookahead.steps, lookahead.every, lookahead.decay]}
     return {
+        **settings,  # a trainer without one has a state as in the version before
         "optimizer": type(state.optimizer).__name__,
         "schedule with a state": None if _schedule_state(state.schedule) is None else type(state.schedule).__name__,
         "average": state.average is not None,
@@ -158,12 +165,12 @@ def _fits(state: TrainerState) -> dict[str, Any]:
 
 def _check_values(state: TrainerState, values: Mapping[str, Any]) -> None:
     """StateError unless `values` are of the right kinds, and of a trainer like this one."""
-    fits = _entry(values, "fits", dict)
-    for name, own in _fits(state).items():
-        if name not in fits or fits[name] != own:
+    fits, here = _entry(values, "fits", dict), _fits(state)
+    for name in dict.fromkeys((*here, "lookahead")):
+        if (name in fits) != (name in here) or fits.get(name) != here.get(name):
             raise StateError(
-                f"the state is of another trainer: {name} was {value_text(fits.get(name))}, is {own!r} here; build the trainer as it "
-                f"was when the state was saved"
+                f"the state is of another trainer: {name} was {value_text(fits.get(name))}, is {here.get(name)!r} here; build the "
+                f"trainer as it was when the state was saved"
             )
     counts = {name: _entry(values, name, int) for name in ("epoch", "batch", "step")}
     if reason := state.loader.cannot_begin(counts["epoch"], counts["batch"]):

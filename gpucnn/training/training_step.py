@@ -16,7 +16,7 @@ from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.one_output import one_output
 from gpucnn.layers.undeclared import telling_of_undeclared_state
-from gpucnn.optim import Optimizer, Schedule, WeightAverage, clip_gradient_value
+from gpucnn.optim import Lookahead, Optimizer, Schedule, WeightAverage, clip_gradient_value
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard, failed_step
 from gpucnn.training.gathering import Gathering
 from gpucnn.training.gradient_mean import GradientMean
@@ -34,6 +34,7 @@ class Training(Protocol):
     optimizer: Optimizer
     schedule: Schedule | None
     average: WeightAverage | None
+    lookahead: Lookahead | None
     train_loader: DataLoader
     label_smoothing: float
     accumulate: int
@@ -86,8 +87,9 @@ class TrainingStep:
         guard                   are they finite?
         count                   the host's part: batches and steps, and the rate of the schedule
         update                  metrics; with the last batch of a step clip gradients, then optimizer and average
+        look back               after a step weights go back, if it is time for that, see `Lookahead`
 
-    It is recorded and replayed, see `Recorder`. On a GPU that is all of it: the host counts before, and the guard looks later.
+    It is recorded and replayed, see `Recorder`. On a GPU that is all but the last: the host counts before, and the guard looks later.
     On a CPU it is the forward and the backward pass, as there the guard looks before anything else changes.
     """
 
@@ -138,6 +140,7 @@ class TrainingStep:
             trainer.loss = outputs.loss
             if part.ends:
                 trainer.gradient_mean.forget()
+                self._look_back()
         return outputs
 
     def forward_and_backward(self, images: Array, labels: Array) -> Outputs:
@@ -265,6 +268,11 @@ class TrainingStep:
         optimizer.apply()
         if trainer.average is not None:
             trainer.average.apply()
+
+    def _look_back(self) -> None:
+        """What comes after a step, outside of its recording: with one step in several, it would make kinds of steps of its own."""
+        if self._trainer.lookahead is not None:
+            self._trainer.lookahead.step()
 
     def _settings(self, part: Part) -> Hashable:
         """What a recording of all of it goes by beside arrays."""

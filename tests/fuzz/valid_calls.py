@@ -251,6 +251,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "optim.ReduceOnPlateau": (optim.ReduceOnPlateau, lambda: {
         "lr": 0.1, "factor": 0.1, "patience": 2, "threshold": 0.1, "cooldown": 1, "least": 0.0}, lambda plateau: plateau),
     "optim.WeightAverage": (optim.WeightAverage, lambda: {"model": layers.Linear(3, 2), "decay": 0.9}, lambda average: average),
+    "optim.Lookahead": (optim.Lookahead, lambda: {
+        "model": layers.Linear(3, 2), "steps": 9, "every": 2, "decay": 0.9}, lambda lookahead: lookahead.step()),
     "optim.clip_gradient_norm": (optim.clip_gradient_norm, lambda: {"parameters": _parameters(), "most": 1.0}, float),
     "optim.clip_gradient_value": (optim.clip_gradient_value, lambda: {"parameters": _parameters(), "most": 1.0}, str),
     "optim.constant": (optim.constant, lambda: {"lr": 0.1}, _rates),
@@ -363,6 +365,9 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
         "state": layers.Linear(3, 2).state_dict(), "strict": False, "finite": True}, str),
     "layers.Layer.output_shape": (lambda shape: layers.Sequential(layers.Linear(3, 2)).output_shape(shape), lambda: {"shape": (1, 3)}, str),
     "layers.Layer.requires_grad_": (lambda flag: layers.Linear(3, 2).requires_grad_(flag), lambda: {"flag": True}, str),
+    "layers.whiten": (layers.whiten, lambda: {
+        "conv": layers.Conv2d(1, 8, 2), "images": np.random.default_rng(0).standard_normal((4, 1, 5, 5)), "eps": 0.1}, str),
+    "training.FreezeAfter": (training.FreezeAfter, lambda: {"parameters": _parameters(), "epochs": 2}, str),
     "training.EarlyStopping": (training.EarlyStopping, lambda: {"patience": 2, "least_change": 0.1}, str),
     "training.ConfusionMatrix": (training.ConfusionMatrix, lambda: {"class_names": ["a", "b"]}, str),
     "training.in_top_k": (training.in_top_k, lambda: {"logits": ROWS, "labels": LABELS, "k": 2}, str),
@@ -372,7 +377,7 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], Callab
     "training.Trainer": (lambda **options: training.Trainer(
         MODEL, optim.SGD(MODEL.parameters()), data.DataLoader(_dataset(), 2), None, **options).fit(1), lambda: {
         "schedule": None, "callbacks": [], "label_smoothing": 0.1, "accumulate": 2, "clip_norm": None, "clip_value": None,
-        "average": None, "precision": "tf32", "graph": "auto"}, str),
+        "average": None, "lookahead": None, "precision": "tf32", "graph": "auto"}, str),
     "training.CapturedStep": (lambda **options: training.CapturedStep(MODEL, optim.SGD(MODEL.parameters()), **options)(
         np.ones((2, 1, 8, 8), np.float32), np.array([0, 1])).item(), lambda: {"loss": F.cross_entropy, "graph": "auto"}, float),
     "training.Trainer.fit": (lambda epochs: training.Trainer(

@@ -128,6 +128,36 @@ def test_without_bias_the_scale_alone_is_learnt() -> None:
         assert [path for path, _ in layer.named_parameters()] == ["weight"]
 
 
+def test_without_scale_the_bias_alone_is_learnt(backend: Backend) -> None:
+    """As one whose scale is 1 and learns nothing; forwards, backwards, and in evaluation."""
+    own = layers.BatchNorm2d(3, momentum=0.4, scale=False).to(backend.device_name)
+    whole = layers.BatchNorm2d(3, momentum=0.4).to(backend.device_name)
+    assert own.weight is None
+    assert list(own.state_dict()) == ["bias", "running_mean", "running_var"]
+    bias, given = np.array([0.5, -1, 2], np.float32), np.random.default_rng(1).standard_normal(IMAGES.shape)
+    for layer in (own, whole):
+        layer.bias.assign(bias)
+    x, other = (backend.tensor(IMAGES, True) for _ in range(2))
+    for layer, images in ((own, x), (whole, other)):
+        layer(images).backward(given)
+    plain = (IMAGES - IMAGES.mean((0, 2, 3), keepdims=True)) / np.sqrt(IMAGES.var((0, 2, 3), keepdims=True) + 1e-5)
+    np.testing.assert_allclose(own(x).numpy(), plain + bias.reshape(3, 1, 1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(host(own.bias.grad), given.sum((0, 2, 3)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(host(x.grad), host(other.grad), rtol=1e-5, atol=1e-6)
+    whole(other)
+    np.testing.assert_allclose(own.eval()(x).numpy(), whole.eval()(other).numpy(), rtol=1e-5, atol=1e-6)
+    own.load_state_dict({path: array for path, array in whole.state_dict().items() if path != "weight"})
+    np.testing.assert_array_equal(own(x).numpy(), whole(other).numpy())
+
+
+def test_flags_of_scale_and_bias_are_checked() -> None:
+    assert list(layers.BatchNorm1d(3, affine=False, scale=True).named_parameters()) == []
+    assert list(layers.BatchNorm1d(3, scale=False, bias=False).named_parameters()) == []
+    with pytest.raises(ArgumentError) as raised:
+        layers.BatchNorm2d(3, scale="no")  # type: ignore[arg-type]
+    assert str(raised.value) == "BatchNorm2d: scale must be True or False, got 'no'"
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_plain_arrays_of_running_statistics_move_in_place(backend: Backend, dtype: str) -> None:
     mean, variance = backend.array(np.zeros(3, dtype)), backend.array(np.ones(3, dtype))

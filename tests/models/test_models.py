@@ -79,6 +79,14 @@ def unet() -> int:
     return down + up + conv(16, 10, 1, bias=True)
 
 
+def airbench(first: int, second: int, third: int) -> int:
+    """Jordan, section 3.1 and the listing: 3x3 convolutions without bias, norms with a bias alone, a last layer without one."""
+    total = 24 * 12 + 24 + third * 10
+    for before, width in ((24, first), (first, second), (second, third)):
+        total += conv(before, width, 3) + conv(width, width, 3) + 2 * width
+    return total
+
+
 TORCHVISION = "torchvision 0.29.1, num_params"
 ADDED_UP = {
     "lenet5": conv(1, 6, 5, True) + conv(6, 16, 5, True) + linear(400, 120) + linear(120, 84) + linear(84, 10),
@@ -95,6 +103,8 @@ ADDED_UP = {
     "resnet32": cifar_resnet(5),
     "resnet56": cifar_resnet(9),
     "wide_resnet16_4": wide_resnet(),
+    "airbench94": airbench(64, 256, 256),
+    "airbench94_half": airbench(32, 128, 128),
     "densenet40_12": densenet(),
     "unet": unet(),
 }  # fmt: skip
@@ -120,6 +130,8 @@ SIZES = [
     Size("resnet34", 1000, 3, 21_797_672, TORCHVISION),
     Size("resnet50", 1000, 3, 25_557_032, TORCHVISION),
     Size("wide_resnet16_4", 10, 3, 2_748_890, "Zagoruyko and Komodakis: 2.7 million"),
+    Size("airbench94", 10, 3, airbench(64, 256, 256), "Jordan, the listing airbench94.py, added up above"),
+    Size("airbench94_half", 10, 3, airbench(32, 128, 128), "our own, added up above"),
     Size("densenet40_12", 10, 3, 1_019_722, "Huang et al., table 2: 1.0 million"),
     Size("mobilenet_v2", 1000, 3, 3_504_872, TORCHVISION),
     Size("squeezenet", 1000, 3, 1_235_496, f"{TORCHVISION} of squeezenet1_1"),
@@ -134,7 +146,7 @@ GIGA_MULTIPLY_ADDS = {
 }  # fmt: skip
 """torchvision's `_ops`: of one image of 3x224x224."""
 
-LONGER = ("vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "resnet32", "resnet56", "resnet34")
+LONGER = ("airbench94", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "resnet32", "resnet56", "resnet34")
 """Models that have more of the same blocks than another one: what is slow is not done with them."""
 
 OF_PHOTOS = ("resnet18", "resnet34", "resnet50", "mobilenet_v2")
@@ -207,7 +219,7 @@ LEAST = {
     "lenet5": 32, "simplecnn": 4, "mlp": 1, "vgg_mini": 4, "alexnet": 29, "nin": 4, "vgg11": 32, "vgg11_bn": 32,
     "vgg13": 32, "vgg13_bn": 32, "vgg16": 32, "vgg16_bn": 32, "resnet20": 1, "resnet32": 1, "resnet56": 1, "resnet18": 1,
     "resnet34": 1, "resnet50": 1, "wide_resnet16_4": 1, "densenet40_12": 4, "mobilenet_v2": 1, "squeezenet": 17,
-    "convnext_tiny": 32, "unet": 8,
+    "convnext_tiny": 32, "unet": 8, "airbench94": 9, "airbench94_half": 9,
 }  # fmt: skip
 
 

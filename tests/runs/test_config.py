@@ -21,7 +21,7 @@ FULL = RunConfig(
     shards=3, accumulate=4, average=1 - 1e-12, device="cuda:1", seed=(1 << 64) - 1, checkpoint_every=1000, keep=5, early_stopping=8,
     logs=("tensorboard", "csv"), mix="cutmix:0.5", balance=True, validation=0.1, workers=3,
     drop_last=True, precision="tf32", graph=True, skip_unreadable=True, decode="pillow-draft", cache="fast disk", weights="some where/r20.pth", freeze=2,
-    backbone_lr=0.1,
+    backbone_lr=0.1, lookahead=7,
 )  # fmt: skip
 
 
@@ -37,7 +37,9 @@ def test_it_comes_back_from_json(config: RunConfig) -> None:
 def test_every_setting_of_the_full_one_is_not_its_default() -> None:
     """So that the test above means something, for settings to come as well."""
     same = {name for name, value in RunConfig().to_json().items() if FULL.to_json()[name] == value}
-    assert same == {"clip_value", "shuffle"}, "which excludes clip_norm, and which excludes balance"
+    assert same == {"clip_value", "shuffle", "whiten", "norm_bias_factor"}, (
+        "which exclude clip_norm, balance, weights, backbone_lr"
+    )
 
 
 def test_it_comes_back_from_toml(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from gpucnn.backend.group import Group, SingleProcess
 from gpucnn.data import ArrayDataset, DataLoader
 from gpucnn.data.augment import Compose, Mixup, RandomFlip, RandomShift
 from gpucnn.layers import Dropout, Layer, Sequential
-from gpucnn.optim import SGD, Adam, WeightAverage
+from gpucnn.optim import SGD, Adam, Lookahead, WeightAverage
 from gpucnn.training import Trainer
 from gpucnn.training.sharding import Sharding
 from tests.backends import Backend, fast_cupy
@@ -35,7 +35,7 @@ def images(count: int, shape: tuple[int, ...], seed: int) -> ArrayDataset:
 
 
 def trainer(name: str, device_name: str, sharding: Sharding | None, accumulate: int = 2) -> Trainer:
-    """Batch norm, dropout, mixup, augmentation, clipping, averages, steps of two batches, an uneven last batch, validation."""
+    """Batch norm, dropout, mixup, augmentation, clipping, averages, a lookahead, steps of two batches, an uneven last batch, validation."""
     device = choose_device(device_name).device
     size = 32 if name == "lenet5" else 8
     shape = (1 if name == "lenet5" else 3, size, size)
@@ -52,7 +52,7 @@ def trainer(name: str, device_name: str, sharding: Sharding | None, accumulate: 
     measured = DataLoader(images(MEASURED, shape, 4), 2)
     return Trainer(
         model, optimizer, loader, val_loader=measured, accumulate=accumulate, clip_norm=1.0, average=WeightAverage(model, 0.9),
-        sharding=sharding,
+        sharding=sharding, lookahead=Lookahead(model, 5, 2),
     )  # fmt: skip
 
 

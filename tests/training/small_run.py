@@ -58,6 +58,7 @@ def small_trainer(
     optimizer: MakeOptimizer = sgd,
     schedule: optim.Schedule | None = None,
     average: bool = False,
+    lookahead: int | None = None,
     device: str = "cpu",
     **options: Any,
 ) -> Trainer:
@@ -70,6 +71,7 @@ def small_trainer(
         schedule,
         [*callbacks, Counting()],
         average=optim.WeightAverage(model, 0.9) if average else None,
+        lookahead=None if lookahead is None else optim.Lookahead(model, 3 * BATCHES, lookahead),
         **options,
     )
 

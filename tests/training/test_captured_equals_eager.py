@@ -31,6 +31,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "label smoothing": {"label_smoothing": 0.1},
     "mixup": {"mix": True},
     "average": {"average": True},
+    "lookahead": {"lookahead": 3},
     "no validation": {"test": False},
     "bf16": {"precision": "bf16"},
     "tf32": {"precision": "tf32"},
@@ -54,6 +55,7 @@ PAIRS = [
     ("sgd without momentum", "steps", "no validation"),
     ("sgd", "plateau", "clip value"),
     ("adam", "one cycle", "all"),
+    ("sgd", "constant", "lookahead"),
     ("sgd", "one cycle", "bf16"),
     ("adam", "steps", "tf32"),
 ]
@@ -77,6 +79,7 @@ def make_trainer(
     p: float = 0.0,
     mix: bool = False,
     average: bool = False,
+    lookahead: int | None = None,
     test: bool = True,
     **options: Any,
 ) -> Trainer:
@@ -90,6 +93,7 @@ def make_trainer(
         schedule(),
         callbacks,
         average=optim.WeightAverage(model, 0.9) if average else None,
+        lookahead=None if lookahead is None else optim.Lookahead(model, 11, lookahead),
         graph=graph,
         **options,
     )

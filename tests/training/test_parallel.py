@@ -87,7 +87,9 @@ def test_one_shard_is_the_plain_loop() -> None:
         one.fit(EPOCHS)
         plain = trainer("resnet20", "cpu", None)
         model, average = plain.model, plain.average
+        lookahead = plain.lookahead
         assert average is not None
+        assert lookahead is not None
         for epoch in range(EPOCHS):
             for images, labels in plain.train_loader.batches(epoch):
                 plain.optimizer.zero_grad()
@@ -95,6 +97,7 @@ def test_one_shard_is_the_plain_loop() -> None:
                 clip_gradient_norm(model.parameters(), 1.0)
                 plain.optimizer.step()
                 average.update()
+                lookahead.step()
         expected, found = model.state_dict(), one.model.state_dict()
         assert list(expected) == list(found)
         assert [name for name in expected if expected[name].tobytes() != found[name].tobytes()] == []

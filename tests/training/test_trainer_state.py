@@ -29,7 +29,7 @@ SCHEDULES: dict[str, Callable[[], optim.Schedule | None]] = {
     "one cycle": lambda: optim.one_cycle(0.05, EPOCHS * BATCHES),
     "plateau": lambda: optim.ReduceOnPlateau(0.05, patience=0, threshold=0.9),
 }
-OTHERS: list[dict[str, Any]] = [{}, {"accumulate": 3, "average": True}]
+OTHERS: list[dict[str, Any]] = [{}, {"accumulate": 3, "average": True, "lookahead": 4}]
 
 
 class Saver(Callback):
@@ -89,10 +89,10 @@ def test_going_on_with_clipping_and_label_smoothing(clip: str) -> None:
 
 def test_going_on_on_every_backend(backend: Backend) -> None:
     schedule = SCHEDULES["one cycle"]
-    whole = small_trainer(saver := Saver(), schedule=schedule(), average=True, device=backend.device_name)
+    whole = small_trainer(saver := Saver(), schedule=schedule(), average=True, lookahead=3, device=backend.device_name)
     whole.fit(2)
     for state in (saver.states[1], saver.states[BATCHES]):
-        resumed = small_trainer(schedule=schedule(), average=True, device=backend.device_name)
+        resumed = small_trainer(schedule=schedule(), average=True, lookahead=3, device=backend.device_name)
         resumed.restore(*through_json(state))
         resumed.fit(2 - resumed.epoch)
         assert_same(resumed.state(), whole.state())
@@ -184,12 +184,21 @@ def test_between_the_batches_of_a_step_nothing_is_saved() -> None:
         trainer.state()
 
 
+def test_a_state_with_a_lookahead_needs_one() -> None:
+    state = small_trainer(lookahead=2).state()
+    for options in ({}, {"lookahead": 3}):
+        with pytest.raises(StateError, match=r"the state is of another trainer: lookahead was \[12, 2, 0.95\], is "):
+            small_trainer(**options).restore(*state)
+    assert "lookahead" not in small_trainer().state()[1]["fits"], "as the version before has it"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"optimizer": OPTIMIZERS["adam"]}, "optimizer was 'SGD', is 'Adam' here"),
         ({"schedule": optim.ReduceOnPlateau(1.0)}, "schedule with a state was None, is 'ReduceOnPlateau' here"),
         ({"average": True}, "average was False, is True here"),
+        ({"lookahead": 2}, r"lookahead was None, is \[12, 2, 0.95\] here"),
         ({"accumulate": 2}, "batches a step was 1, is 2 here"),
     ],
 )
