@@ -14,13 +14,15 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from gpucnn import models
-from gpucnn.backend import Array, Device
+from gpucnn.backend import Array, Device, precision
 from gpucnn.backend.group import Exchange
 from gpucnn.backend.nccl import NcclGroup
-from gpucnn.benchmark.gpus import GPU
+from gpucnn.benchmark import pytorch_eager
+from gpucnn.benchmark.gpus import GPU, GPUS
 from gpucnn.benchmark.limit import Work, training_step_work
 from gpucnn.benchmark.rivals import GPUCNN, Rival
 from gpucnn.benchmark.training_step import CLASSES, MODELS, Workload, training_step
+from gpucnn.kernels.convolution import tensor_cores
 from gpucnn.kernels.kernel import KERNELS
 from gpucnn.kernels.ways import WITHOUT_COLUMNS, leave_out
 from gpucnn.optim.shard_sum import ShardSum
@@ -46,10 +48,17 @@ limit to which `nox -s compile` holds our elementwise ones."""
 GATHERED_SHARE = 0.5
 """Of the instructions of a convolution that gathers what it multiplies, those that multiply: `nox -s compile` prints them."""
 
+TENSOR_FLOPS_A_CLOCK = 300
+"""What a multiprocessor makes in our kernels for tensor cores: what passes through shared memory and the L1 cache decides, by
+hand some 430 clocks for a step of 2^17 FLOPs with tiles of 64 x 64 and 32 x 128."""
+
 TILE, SMALLEST_TILE, SPLIT = 128, 16, 256
 """Assumed of cuBLAS: sides of the tile that a multiprocessor works on; the depth from which one product is cut into several."""
 SPLIT_SECONDS = 1.5e-6
 """Assumed: to add up what a product was cut into."""
+
+
+TENSOR_KERNELS = frozenset(kernel.name for kernel in tensor_cores.KERNELS)
 
 
 class Counts(NamedTuple):
@@ -94,9 +103,12 @@ class KernelRow(NamedTuple):
     """Seconds that bytes and FLOPs alone would take at the GPU's best."""
 
 
-def step_operations(workload: Workload) -> list[Operation]:
-    """The operations of a training step, the one that `gpucnn bench` times, with their bytes and FLOPs."""
-    with untouched_gpu() as gpu:
+def step_operations(workload: Workload, name: str = "float32") -> list[Operation]:
+    """The operations of a training step, the one that `gpucnn bench` times, with their bytes and FLOPs.
+
+    `name` is that of a `backend.precision`.
+    """
+    with untouched_gpu() as gpu, precision(name):
         step = training_step(Rival(GPUCNN, "cuda"), workload, Device("cuda"))
         for _ in range(WARM_UP_STEPS):
             step()
@@ -173,10 +185,21 @@ class Prediction:
         """As one graph, which the host launches at once."""
         return self.gpu.graph_launch + self.device_seconds(tf32)
 
+    @functools.cached_property
+    def in_tf32(self) -> "Prediction":
+        """The same step in TF32."""
+        return replace(self, operations=step_operations(self.workload, "tf32"))
+
     @property
     def tf32_seconds(self) -> float:
-        """As one graph in TF32: cuBLAS makes those products, and convolutions are by columns for it."""
-        return self.by_columns.graph_seconds(tf32=True)
+        """As one graph in TF32: convolutions are our own on tensor cores, other products cuBLAS's."""
+        return self.in_tf32.graph_seconds(tf32=True)
+
+    @property
+    def pytorch_seconds(self) -> float | None:
+        """PyTorch's eager step, as predicted; None where that was not done."""
+        name = next((name for name, gpu in GPUS.items() if gpu == self.gpu), "")
+        return pytorch_eager.SECONDS.get(name, {}).get(self.workload)
 
     @property
     def eager_seconds(self) -> float:
@@ -236,6 +259,8 @@ def seconds(operation: Operation, gpu: GPU, tf32: bool = False) -> float:
         return gpu.exchange_floor + _sent(operation) / gpu.peer_link
     if operation.kind == "product":
         arithmetic = _product_seconds(operation, gpu, tf32)
+    elif operation.name in TENSOR_KERNELS:
+        arithmetic = _tensor_seconds(operation, gpu)
     elif _multiplies(operation):
         arithmetic = operation.flops / (gpu.fp32 * GATHERED_SHARE * ISSUE_SHARE)
     else:
@@ -281,6 +306,14 @@ def _product_seconds(operation: Operation, gpu: GPU, tf32: bool) -> float:
     reuse = math.sqrt(tile_rows * tile_columns) / TILE
     rate = max(gpu.fp32 * PRODUCT_SHARE, gpu.tf32 * TF32_PRODUCT_SHARE if tf32 else 0)
     return operation.flops / (rate * busy * filled * reuse) + (SPLIT_SECONDS if cuts > 1 else 0.0)
+
+
+def _tensor_seconds(operation: Operation, gpu: GPU) -> float:
+    """A convolution's arithmetic on tensor cores, slower where multiprocessors idle in the last wave of blocks."""
+    blocks = operation.detail[0]
+    busy = blocks / (math.ceil(blocks / gpu.multiprocessors) * gpu.multiprocessors)
+    rate = min(gpu.tf32 * TF32_PRODUCT_SHARE, TENSOR_FLOPS_A_CLOCK * gpu.multiprocessors * gpu.clock)
+    return operation.flops / (rate * busy)
 
 
 def _tile(size: int) -> int:

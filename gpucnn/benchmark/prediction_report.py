@@ -11,6 +11,7 @@ from gpucnn.benchmark.prediction import (
     MEMORY_SHARE,
     PRODUCT_SHARE,
     SLOTS_AN_ELEMENT,
+    TENSOR_FLOPS_A_CLOCK,
     TF32_PRODUCT_SHARE,
     UNCERTAINTY,
     KernelRow,
@@ -18,11 +19,12 @@ from gpucnn.benchmark.prediction import (
     Sharing,
     counts,
 )
+from gpucnn.kernels.convolution import tensor_cores
 from gpucnn.kernels.convolution.implicit import MOST_FILTERS, MOST_TAPS
 from gpucnn.text_table import stacked_tables
 
 STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "eager ms >",
-               "graph ms", "TF32 ms", "of roofline")  # fmt: skip
+               "graph ms", "TF32 ms", "of PyTorch's", "of roofline")  # fmt: skip
 SHARED_HEADER = ("predicted", "GPUs", "NCCL", "sums", "MB sent", "us", "efficiency >")
 COLUMNS_HEADER = ("predicted", "gather", "lay out", "MB", "graph ms", "all by columns: MB", "graph ms")
 GPUS_OF_A_MACHINE = (2, 4, 8)
@@ -39,6 +41,7 @@ def assumptions(gpu: GPU) -> list[str]:
         f"{gpu.tf32 / 1e12:.1f} TF32 ({TF32_PRODUCT_SHARE:.0%})",
         f"{SLOTS_AN_ELEMENT} instructions an element ({ISSUE_SHARE:.0%} of those there are)",
         f"{GATHERED_SHARE:.0%} of a gathering convolution's multiply",
+        f"{TENSOR_FLOPS_A_CLOCK} FLOPs a clock and multiprocessor in one on tensor cores",
         f"{gpu.launch_floor * 1e6:.1f} us for the shortest kernel",
         f"{gpu.peer_link / 1e9:.0f} GB/s to another GPU, {gpu.exchange_floor * 1e6:.0f} us for the shortest exchange",
     )
@@ -60,7 +63,8 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
     found = [*assumptions(predictions[0].gpu), ""]
     found += stacked_tables(STEP_HEADER, [_step(one) for one in predictions], "l" + "r" * (len(STEP_HEADER) - 1))
     found += [
-        "eager: launched one by one; graph: the step as one graph; TF32: the same by columns, with products on tensor cores",
+        "eager: launched one by one; graph: the step as one graph; TF32: the same with products and convolutions on tensor cores",
+        "of PyTorch's: the TF32 step over PyTorch's eager one, which is predicted too, see pytorch_eager.py",
         "of roofline: the least time for the bytes and multiply-adds that the net needs, over that of the graph",
     ]
     columns = [_columns(one, one.by_columns) for one in predictions]
@@ -100,6 +104,7 @@ def _as_json(one: Prediction) -> dict[str, Any]:
         "host_python_seconds": None,
         "predicted_graph_seconds": one.graph_seconds(),
         "predicted_graph_seconds_tf32": one.tf32_seconds,
+        "predicted_pytorch_eager_seconds": one.pytorch_seconds,
         "by_columns": _by_columns_as_json(one.by_columns),
         "roofline_seconds": one.roofline,
         "roofline_share": one.roofline_share,
@@ -128,6 +133,7 @@ def _step(one: Prediction) -> list[str]:
         *(f"{nbytes / 1e6:,.1f}" for nbytes in (found.bytes_read, found.bytes_written)),
         f"{found.product_flops / 1e9:,.2f}",
         *(f"{one_time * 1e3:.3f}" for one_time in (one.eager_seconds, one.graph_seconds(), one.tf32_seconds)),
+        "" if one.pytorch_seconds is None else f"{one.tf32_seconds / one.pytorch_seconds:.2f}",
         f"{one.roofline_share:.2f}",
     ]
 
@@ -143,10 +149,9 @@ def _columns(one: Prediction, by_columns: Prediction) -> list[str]:
 
 def _rule() -> str:
     """Which convolutions gather what they multiply."""
-    most = MOST_FILTERS
     return (
-        f"gather: convolutions with windows of 2 to {MOST_TAPS} taps and at most {most} filters a group gather what they "
-        f"multiply (conv2d_forward and the like); others lay it out as columns for cuBLAS (im2col, gemm), but for 1x1"
+        f"gather: convolutions with windows of 2 to {MOST_TAPS} taps and at most {MOST_FILTERS} filters a group, in TF32 "
+        f"{tensor_cores.MOST_FILTERS}, gather what they multiply; others lay it out as columns for cuBLAS, but for 1x1"
     )
 
 

@@ -69,6 +69,27 @@ def test_a_convolution_that_gathers_takes_its_multiply_adds() -> None:
     assert counts([convolution, PRODUCT])[-1] == 10**9 + PRODUCT.flops
 
 
+def test_a_convolution_on_tensor_cores_takes_what_passes_through_shared_memory() -> None:
+    convolution = Operation("launch", "tensor_forward", (10,), 8, 8, 10**9)
+    slow = dataclasses.replace(TOY, tf32=1e12)
+    for tf32 in (False, True):
+        assert seconds(convolution, TOY, tf32) == pytest.approx(1e9 / (300 * 10 * 1e9))
+        assert seconds(convolution, slow, tf32) == pytest.approx(1e9 / (1e12 * 0.75))
+    assert seconds(convolution._replace(detail=(11,)), TOY) == pytest.approx(1e9 / (300 * 10 * 1e9) * 20 / 11)
+    assert counts([convolution])[-1] == 10**9
+
+
+def test_the_step_in_tf32_over_that_of_pytorch() -> None:
+    found = Prediction.of(Workload("lenet5", 64), GPUS["h200"])
+    names = [one.name for one in found.in_tf32.operations]
+    assert (names.count("tensor_forward"), names.count("conv2d_forward"), names.count("im2col")) == (2, 0, 0)
+    assert found.pytorch_seconds == 0.29e-3
+    lines = prediction_report.lines([found])
+    row = lines[next(place for place, line in enumerate(lines) if "TF32 ms" in line) + 2].split()
+    assert row[-2] == f"{found.tf32_seconds / 0.29e-3:.2f}"
+    assert Prediction.of(Workload("lenet5", 65), GPUS["h200"], []).pytorch_seconds is None
+
+
 def test_a_step_and_the_same_by_columns() -> None:
     found = Prediction.of(Workload("lenet5", 64), GPUS["h200"])
     by_columns = found.by_columns
@@ -122,7 +143,7 @@ def test_a_step_as_one_graph_and_launched_one_by_one() -> None:
     assert STEP.device_seconds() == pytest.approx(device)
     assert STEP.graph_seconds() == pytest.approx(device + 2e-5)
     assert STEP.graph_seconds(tf32=True) < STEP.graph_seconds()
-    assert STEP.tf32_seconds == STEP.by_columns.graph_seconds(tf32=True) < STEP.by_columns.graph_seconds()
+    assert STEP.tf32_seconds == STEP.in_tf32.graph_seconds(tf32=True) < STEP.by_columns.graph_seconds(tf32=True)
     assert STEP.eager_seconds == pytest.approx(device)
     many = dataclasses.replace(STEP, operations=[SMALL] * 1000)
     assert many.eager_seconds == pytest.approx(1000 * 1e-5), "the host is slower than the GPU"
@@ -172,7 +193,7 @@ def test_everything_that_is_said_says_that_it_is_predicted() -> None:
     assert lines[2] == (
         "assumed: 1.00 TB/s (90% of it are reached), 4.0 TB/s for what fits half of 200 MB of L2, 10.0 TFLOP/s float32 (85%), "
         "100.0 TF32 (75%), 25 instructions an element (70% of those there are), 50% of a gathering convolution's multiply, "
-        "1.0 us for the shortest kernel, 20 GB/s to another GPU, 10 us for the shortest exchange"
+        "300 FLOPs a clock and multiprocessor in one on tensor cores, 1.0 us for the shortest kernel, 20 GB/s to another GPU, 10 us for the shortest exchange"
     )
     assert lines[3] == "assumed of the host: 10 us an operation in CuPy's own calls, 20 us to launch a graph"
     assert lines[4].startswith("unknown: the time of the Python around the calls")
@@ -211,7 +232,7 @@ def test_the_tables() -> None:
     step = lines[8].split()
     assert step[:9] == ["lenet5", "64", "2", "1", "1", "2", "400.0", "500.0", "0.33"]
     times = (STEP.eager_seconds, STEP.graph_seconds(), STEP.tf32_seconds)
-    assert step[9:] == [*(f"{1e3 * one:.3f}" for one in times), f"{STEP.roofline_share:.2f}"]
+    assert step[9:] == [*(f"{1e3 * one:.3f}" for one in times), f"{STEP.roofline_share:.2f}"]  # the toy has no PyTorch
     rows = [line for line in lines if line.startswith(("add", "gemm", "total"))]
     assert [row.split()[0] for row in rows] == ["add", "gemm", "total"]
     assert rows[1].split()[:3] == ["gemm", "(product)", "1"]
@@ -230,6 +251,7 @@ def test_json_has_all_of_it() -> None:
     assert step["host_python_seconds"] is None
     assert step["predicted_graph_seconds"] == STEP.graph_seconds()
     assert step["predicted_graph_seconds_tf32"] == STEP.tf32_seconds
+    assert step["predicted_pytorch_eager_seconds"] is None
     assert step["predicted_eager_seconds_at_least"] == STEP.eager_seconds
     assert step["roofline_share"] == STEP.roofline_share
     assert [row["name"] for row in step["kernels"]] == [row.name for row in STEP.kernels()]

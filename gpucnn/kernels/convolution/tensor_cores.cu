@@ -25,10 +25,6 @@
 // Rows and columns of a tile together, at most.
 #define MOST_LINES 272
 
-// Blocks that a multiprocessor must have registers for: those of large tiles need more than half of what it has.
-#define RESIDENT_FORWARD (forward_rows * forward_columns > 4096 ? 1 : 2)
-#define RESIDENT_IMAGES (images_rows * images_columns > 4096 ? 1 : 2)
-
 // In the weight's gradient each lane of a warp reads the positions of one word, for so many rows and columns at most.
 #define POSITIONS_OF_A_STEP (32 * PACK)
 #define LONG_APART 36
@@ -157,7 +153,7 @@ __device__ __forceinline__ void multiply_tile(
     }
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT_FORWARD) tensor_forward(
+extern "C" __global__ void __launch_bounds__(BLOCK) tensor_forward(
     const T* images, const A* weight, const A* bias, T* output, I positions)
 {
     const Share own = share_of(forward_rows, forward_columns);
@@ -205,7 +201,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT_FORWARD) tensor_for
 }
 
 // `output` is that of the convolution if a ReLU followed: where it is 0, no gradient passes.
-extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT_IMAGES) tensor_images_gradient(
+extern "C" __global__ void __launch_bounds__(BLOCK) tensor_images_gradient(
     const T* gradient, const T* output, const A* weight, T* images, I pixels)
 {
     const Share own = share_of(images_rows, images_columns);
