@@ -22,7 +22,6 @@ from gpucnn.benchmark.gpus import GPU, GPUS
 from gpucnn.benchmark.limit import Work, training_step_work
 from gpucnn.benchmark.rivals import GPUCNN, Rival
 from gpucnn.benchmark.training_step import CLASSES, MODELS, Workload, training_step
-from gpucnn.kernels.convolution import tensor_cores
 from gpucnn.kernels.kernel import KERNELS
 from gpucnn.kernels.ways import WITHOUT_COLUMNS, leave_out
 from gpucnn.optim.shard_sum import ShardSum
@@ -48,17 +47,10 @@ limit to which `nox -s compile` holds our elementwise ones."""
 GATHERED_SHARE = 0.5
 """Of the instructions of a convolution that gathers what it multiplies, those that multiply: `nox -s compile` prints them."""
 
-TENSOR_FLOPS_A_CLOCK = 300
-"""What a multiprocessor makes in our kernels for tensor cores: what passes through shared memory and the L1 cache decides, by
-hand some 430 clocks for a step of 2^17 FLOPs with tiles of 64 x 64 and 32 x 128."""
-
 TILE, SMALLEST_TILE, SPLIT = 128, 16, 256
 """Assumed of cuBLAS: sides of the tile that a multiprocessor works on; the depth from which one product is cut into several."""
 SPLIT_SECONDS = 1.5e-6
 """Assumed: to add up what a product was cut into."""
-
-
-TENSOR_KERNELS = frozenset(kernel.name for kernel in tensor_cores.KERNELS)
 
 
 class Counts(NamedTuple):
@@ -259,7 +251,7 @@ def seconds(operation: Operation, gpu: GPU, tf32: bool = False) -> float:
         return gpu.exchange_floor + _sent(operation) / gpu.peer_link
     if operation.kind == "product":
         arithmetic = _product_seconds(operation, gpu, tf32)
-    elif operation.name in TENSOR_KERNELS:
+    elif (own := KERNELS.get(operation.name)) is not None and own.clocks is not None:
         arithmetic = _tensor_seconds(operation, gpu)
     elif _multiplies(operation):
         arithmetic = operation.flops / (gpu.fp32 * GATHERED_SHARE * ISSUE_SHARE)
@@ -309,11 +301,13 @@ def _product_seconds(operation: Operation, gpu: GPU, tf32: bool) -> float:
 
 
 def _tensor_seconds(operation: Operation, gpu: GPU) -> float:
-    """A convolution's arithmetic on tensor cores, slower where multiprocessors idle in the last wave of blocks."""
-    blocks = operation.detail[0]
-    busy = blocks / (math.ceil(blocks / gpu.multiprocessors) * gpu.multiprocessors)
-    rate = min(gpu.tf32 * TF32_PRODUCT_SHARE, TENSOR_FLOPS_A_CLOCK * gpu.multiprocessors * gpu.clock)
-    return operation.flops / (rate * busy)
+    """A convolution's on tensor cores: the clocks it was counted to take, if not the arithmetic takes longer.
+
+    Multiprocessors idle in the last wave of blocks.
+    """
+    blocks, clocks = operation.detail
+    waves = math.ceil(blocks / gpu.multiprocessors)
+    return max(clocks / blocks * waves / gpu.clock, operation.flops / (gpu.tf32 * TF32_PRODUCT_SHARE))
 
 
 def _tile(size: int) -> int:

@@ -11,7 +11,6 @@ from gpucnn.benchmark.prediction import (
     MEMORY_SHARE,
     PRODUCT_SHARE,
     SLOTS_AN_ELEMENT,
-    TENSOR_FLOPS_A_CLOCK,
     TF32_PRODUCT_SHARE,
     UNCERTAINTY,
     KernelRow,
@@ -41,7 +40,7 @@ def assumptions(gpu: GPU) -> list[str]:
         f"{gpu.tf32 / 1e12:.1f} TF32 ({TF32_PRODUCT_SHARE:.0%})",
         f"{SLOTS_AN_ELEMENT} instructions an element ({ISSUE_SHARE:.0%} of those there are)",
         f"{GATHERED_SHARE:.0%} of a gathering convolution's multiply",
-        f"{TENSOR_FLOPS_A_CLOCK} FLOPs a clock and multiprocessor in one on tensor cores",
+        "128 bytes a clock through shared memory in one on tensor cores",
         f"{gpu.launch_floor * 1e6:.1f} us for the shortest kernel",
         f"{gpu.peer_link / 1e9:.0f} GB/s to another GPU, {gpu.exchange_floor * 1e6:.0f} us for the shortest exchange",
     )

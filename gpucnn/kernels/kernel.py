@@ -130,6 +130,7 @@ class Kernel:
       `constant int` does not stand there: it is declared before the source, for all kernels of the file.
     - `block`: how many threads a block has. `bf16`: whether arrays of `T` may hold bfloat16; all kernels of a file say the same.
     - `multiply_adds`: of a kernel that multiplies matrices, how many a call takes, from its integers and constants by name.
+    - `clocks`: of one that does so on tensor cores, those of one multiprocessor for all blocks, as far as they can be counted.
     """
 
     def __init__(
@@ -140,9 +141,10 @@ class Kernel:
         block: int = 256,
         multiply_adds: Callable[[Mapping[str, int]], int] | None = None,
         bf16: bool = False,
+        clocks: Callable[[Mapping[str, int]], int] | None = None,
     ) -> None:
         self.source, self.name, self.signature, self.block = source, name, signature, block
-        self.multiply_adds, self.bf16 = multiply_adds, bf16
+        self.multiply_adds, self.bf16, self.clocks = multiply_adds, bf16, clocks
         KERNELS[name] = self
 
     @functools.cached_property

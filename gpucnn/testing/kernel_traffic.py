@@ -35,9 +35,13 @@ def traffic(kernel: Kernel, variant: Variant, arguments: tuple[Any, ...]) -> Tra
             read += argument.nbytes
     if kernel.multiply_adds is None:
         return Traffic(read, written, elements)
+    return Traffic(read, written, 2 * kernel.multiply_adds(sizes_of(kernel, variant, arguments)))
+
+
+def sizes_of(kernel: Kernel, variant: Variant, arguments: tuple[Any, ...]) -> dict[str, int]:
+    """The integers of a launch, and its constants, by name."""
     pairs = zip(kernel.arguments, arguments, strict=True)
-    sizes = {own.name: int(number) for own, number in pairs if own.type == "I"} | dict(variant.constants)
-    return Traffic(read, written, 2 * kernel.multiply_adds(sizes))
+    return {own.name: int(number) for own, number in pairs if own.type == "I"} | dict(variant.constants)
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from gpucnn.testing.cupy_cuda import make_module
 from gpucnn.testing.cupy_names import COPIES, METHODS, VIEWS
 from gpucnn.testing.cupy_stand_in import _JOINS, CupyStandIn
 from gpucnn.testing.emulator import Emulator
-from gpucnn.testing.kernel_traffic import traffic
+from gpucnn.testing.kernel_traffic import sizes_of, traffic
 from gpucnn.testing.nccl_stand_in import make_nccl
 from gpucnn.testing.operation_log import Kind, Operation, OperationLog
 
@@ -103,7 +103,8 @@ class _NotingRunner:
         self._cupy = cupy
 
     def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
-        self._cupy.operation_log.add("launch", kernel.name, (blocks,), *traffic(kernel, variant, arguments))
+        detail = (blocks,) if kernel.clocks is None else (blocks, kernel.clocks(sizes_of(kernel, variant, arguments)))
+        self._cupy.operation_log.add("launch", kernel.name, detail, *traffic(kernel, variant, arguments))
 
 
 class _ExplainedCublas(CublasStandIn):

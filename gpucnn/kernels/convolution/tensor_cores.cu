@@ -323,7 +323,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
             for (int word = 0; word < 2 * WORDS; word += WORDS) multiply(left + word, right + word, LONG_APART, own, sums);
             __syncthreads();  // until all have read what this step has brought
         }
-    #pragma unroll
+#pragma unroll
         for (int j = 0; j < own.columns; ++j)
 #pragma unroll
             for (int r = 0; r < 4; ++r) {

@@ -3,7 +3,7 @@
 Tensor cores multiply faster than threads gather, so tiles are chosen for how often an element is gathered.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from gpucnn.kernels.convolution.implicit import (
     parts,
     positions_of,
 )
+from gpucnn.kernels.convolution.tensor_clocks import STEP, WARPS, WORDS, product_clocks, weight_clocks
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.kernel import BF16, Kernel
 
@@ -31,6 +32,7 @@ FORWARD = Kernel(
     f"const T* images, const A* weight, const A* bias = null, T* output, I positions, {SIZES}",
     multiply_adds=implicit.multiply_adds,
     bf16=True,
+    clocks=partial(product_clocks, of="forward"),
 )
 IMAGES_GRADIENT = Kernel(
     SOURCE,
@@ -38,6 +40,7 @@ IMAGES_GRADIENT = Kernel(
     f"const T* gradient, const T* output = null, const A* weight, T* images, I pixels, {SIZES}",
     multiply_adds=implicit.multiply_adds,
     bf16=True,
+    clocks=partial(product_clocks, of="images"),
 )
 WEIGHT_GRADIENT = Kernel(
     SOURCE,
@@ -45,12 +48,9 @@ WEIGHT_GRADIENT = Kernel(
     f"const T* gradient, const T* output = null, const T* images, A* slices, I positions, I length, {SIZES}",
     multiply_adds=implicit.multiply_adds,
     bf16=True,
+    clocks=weight_clocks,
 )
-
 KERNELS = implicit.Kernels(FORWARD, IMAGES_GRADIENT, WEIGHT_GRADIENT)
-
-WARPS, WORDS, STEP = 8, 16, 32
-"""As in tensor_cores.cu: warps of a block, and what a step takes of the depth, of positions in the weight's gradient."""
 
 TILES = ((64, 128), (64, 64), (32, 128), (32, 64), (16, 256), (16, 128), (16, 64))
 """(rows, columns) of a tile that a block works on, large ones first: they read each element less often."""
