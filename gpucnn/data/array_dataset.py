@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -17,6 +17,17 @@ from gpucnn.errors import ArgumentError, DataError
 from gpucnn.html_fragments import Html, text_instead
 from gpucnn.kernels.preprocess import Moves
 from gpucnn.text import counted, shape_text, size_text, value_text
+
+
+class HostBatch(NamedTuple):
+    """Labels (B,) and bytes (B, C, H, W) that were read, before they are sent."""
+
+    labels: np.ndarray
+    images: np.ndarray
+
+    def part(self, places: slice) -> "HostBatch":
+        """Some of them."""
+        return HostBatch(self.labels[places], self.images[places])
 
 
 class ArrayDataset:
@@ -129,7 +140,7 @@ class ArrayDataset:
         single = isinstance(indices, int | np.integer)
         chosen = np.array([indices]) if single else indices
         if self._uploads is not None:
-            images, labels = self._sent(self._uploads, chosen)
+            images, labels = self._gathered_here(chosen)
             return (images[0], labels[0]) if single else (images, labels)
         if isinstance(chosen, list | np.ndarray):
             chosen = to_device(self._checked(np.asarray(chosen)), self.device)
@@ -153,25 +164,45 @@ class ArrayDataset:
     def moved(self, indices: Array, moves: Moves) -> Batch:
         """The batch at `indices`, int64 (B,) on the device of the images, and its images moved: all of it one launch."""
         if self._uploads is not None:
-            return self._sent(self._uploads, indices, moves)
+            return self._gathered_here(indices, moves)
         assert isinstance(self.preprocess, Preprocess)
         with current(self.device):
             return self.preprocess.batch(self.images, self.labels, indices, moves)
 
-    def _sent(self, uploads: Uploads, indices: slice | Array, moves: Moves | None = None) -> Batch:
-        """The batch at `indices`, whose labels and bytes go to the GPU as one."""
-        assert isinstance(self.preprocess, Preprocess)
+    def _gathered_here(self, indices: slice | Array, moves: Moves | None = None) -> Batch:
+        """The batch at `indices` of images that stay on the host: gathered in the memory that they are sent from."""
         given = indices if isinstance(indices, slice | list | np.ndarray) else to_host(indices)
         chosen = np.arange(len(self))[given]
-        count, shape = len(chosen), self.images.shape[1:]
-        of_labels = count * self.labels.itemsize
 
-        def fill(place: np.ndarray) -> None:
-            np.take(self.labels, chosen, out=place[:of_labels].view(self.labels.dtype), mode="clip")
-            np.take(self.images, chosen, 0, place[of_labels:].reshape(count, *shape), mode="clip")
+        def fill(labels: np.ndarray, images: np.ndarray) -> None:
+            np.take(self.labels, chosen, out=labels, mode="clip")
+            np.take(self.images, chosen, 0, images, mode="clip")
 
-        with uploads.sent(of_labels + count * math.prod(shape), fill) as there:
-            images, labels = there[of_labels:].reshape(count, *shape), there[:of_labels].view(self.labels.dtype)
+        return self._sent(len(chosen), fill, moves)
+
+    def read(self, indices: Array) -> HostBatch:
+        """Labels and bytes at `indices`, int64 (B,), of a data set that is streamed, for `sent`. Several threads may read."""
+        return HostBatch(self.labels.take(indices), self.images.take(indices, 0))
+
+    def sent(self, read: HostBatch, moves: Moves | None = None) -> Batch:
+        """The batch that was read, and its images moved if there are `moves`."""
+
+        def fill(labels: np.ndarray, images: np.ndarray) -> None:
+            labels[...], images[...] = read
+
+        return self._sent(len(read.labels), fill, moves)
+
+    def _sent(self, count: int, fill: Callable[[np.ndarray, np.ndarray], None], moves: Moves | None) -> Batch:
+        """A batch of `count` images, whose labels and bytes go to the GPU as one; `fill` writes them to the places that it is given."""
+        assert self._uploads is not None
+        assert isinstance(self.preprocess, Preprocess)
+        shape, of_labels = (count, *self.images.shape[1:]), count * self.labels.itemsize
+
+        def parts(sent: Array) -> tuple[Array, Array]:
+            return sent[:of_labels].view(self.labels.dtype), sent[of_labels:].reshape(shape)
+
+        with self._uploads.sent(of_labels + math.prod(shape), lambda place: fill(*parts(place))) as there:
+            labels, images = parts(there)
             return self.preprocess.batch(images, labels, None, moves)
 
     def _images_text(self) -> str:

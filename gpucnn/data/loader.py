@@ -1,5 +1,6 @@
 """DataLoader: batches of a data set, epoch after epoch."""
 
+import functools
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ import numpy as np
 
 from gpucnn.backend import Array, current, generator, to_device
 from gpucnn.checks import as_count, as_flag, as_function, nearest
-from gpucnn.data.array_dataset import ArrayDataset
+from gpucnn.data.array_dataset import ArrayDataset, HostBatch
 from gpucnn.data.augment import Augment, Mix
 from gpucnn.data.augment.moves import MOVES_TEXT, moves_of
 from gpucnn.data.dataset import Batch, Dataset
@@ -48,8 +49,8 @@ class DataLoader:
     - `shuffle`: a new order every epoch, a function of (`seed`, epoch); `WindowShuffle(8)` reads from no more than 8 tars at a time.
     - `augment`: None, or random changes of the images, e.g. `RandomShift(2)`, a function of (`seed`, epoch, sample).
     - `mix`: None, or what blends the images of a batch and their labels, e.g. `Mixup(0.2)`; labels are then soft.
-    - `workers`: how many threads make batches ahead of the consumer; 0 leaves it to the consumer's own. Batches of a
-      data set on a GPU are queued there by the consumer in any case.
+    - `workers`: how many threads make batches ahead of the consumer; 0 leaves it to the consumer's own. Of images that are
+      streamed to a GPU they read the bytes; what is done on a GPU is queued there by the consumer in any case.
     - `weights`: None, or numbers >= 0, one per class or one per sample (one per class, if there are as many of both): an epoch
       is then as many draws with replacement, by weight, as there are samples, a function of (`seed`, epoch), with or
       without `shuffle`. A sample that is drawn again is augmented anew. See `class_weights`.
@@ -195,9 +196,16 @@ class DataLoader:
         """
         numbers = range(self._begun(epoch, first), len(self))
 
-        def made(epoch: int, order: _Order, there: _There, places: slice) -> tuple[Pieces, Pieces]:
+        def starts_of(order: _Order, places: slice) -> tuple[tuple[int, ...], np.ndarray]:
             sizes = shard_sizes(len(order.samples[places]), shards)
-            starts = np.cumsum([0, *sizes]) + places.start
+            return sizes, np.cumsum([0, *sizes]) + places.start
+
+        def all_own(order: _Order, places: slice) -> slice:
+            _, starts = starts_of(order, places)
+            return slice(starts[own.start], starts[own.stop])
+
+        def made(epoch: int, order: _Order, there: _There, places: slice) -> tuple[Pieces, Pieces]:
+            sizes, starts = starts_of(order, places)
             parts = {shard: slice(starts[shard], starts[shard + 1]) for shard in own if sizes[shard]}
             if gathers:
                 pieces = Pieces(sizes, {shard: there.gather(part) for shard, part in parts.items()})
@@ -206,7 +214,7 @@ class DataLoader:
             images, labels = ({shard: pair[which] for shard, pair in pairs.items()} for which in (0, 1))
             return Pieces(sizes, images), Pieces(sizes, labels)
 
-        return self._produce(epoch, numbers, made)
+        return self._produce(epoch, numbers, made, all_own)
 
     def _begun(self, epoch: int, first: int) -> int:
         """The number of the first batch. ArgumentError for what cannot be begun."""
@@ -239,25 +247,41 @@ class DataLoader:
         return order.samples[self._places(order, batch)]
 
     def _produce(
-        self, epoch: int, numbers: range, made: "Callable[[int, _Order, _There, slice], Made]"
+        self,
+        epoch: int,
+        numbers: range,
+        made: "Callable[[int, _Order, _There, slice], Made]",
+        read: "Callable[[_Order, slice], slice]" = lambda order, places: places,
     ) -> "Iterator[Made]":
+        """`made` of each batch, in threads if it is made here. Threads that stream read what stands at `read` of its places."""
         self.waited, start = 0.0, time.perf_counter()
         order = self._order(epoch)
         there = self._there(epoch, order)
+        streams = self.workers > 0 and there.streams and self.collate is None
 
-        def make(number: int) -> Made:
+        def told(number: int, make: Callable[[slice], Any]) -> Any:
             places = self._places(order, number)
             try:
-                return made(epoch, order, there, places)
+                return make(places)
             except Exception as error:
                 error.add_note(_place_text(epoch, number, order.samples[places]))
                 raise
 
-        threads = self.workers if self.dataset.device.kind == "cpu" else 0
-        with closing(prefetch(make, numbers, threads)) as batches:
+        def ahead(number: int) -> Any:
+            if streams:
+                return told(number, lambda places: there.having_read(read(order, places)))
+            return told(number, lambda places: made(epoch, order, there, places))
+
+        def last(number: int, found: Any) -> Made:
+            finished: Made = told(number, lambda places: made(epoch, order, found, places)) if streams else found
+            return finished
+
+        threads = self.workers if streams or self.dataset.device.kind == "cpu" else 0
+        with closing(prefetch(ahead, numbers, threads)) as batches:
             self.waited += time.perf_counter() - start
-            for _ in numbers:
-                yield self._next_of(batches)  # in no variable, so that the consumer alone holds it
+            for number in numbers:
+                # In no variable, so that the consumer alone holds it.
+                yield self._waited_for(functools.partial(last, number), batches)
 
     @property
     def note(self) -> str:
@@ -281,12 +305,13 @@ class DataLoader:
     def _there(self, epoch: int, order: "_Order") -> "_There":
         """What of an epoch is sent to the data set's device, once: a step then has nothing to send."""
         device, (dataset, samples) = self.dataset.device, self._gathered_from(order.samples)
-        streams = isinstance(dataset, ArrayDataset) and dataset.streams
-        samples_there, moves = samples if streams else to_device(samples, device), self._moves_of(dataset)
-        if moves is None:
-            return _There(dataset, samples_there, None)
-        keys = samples_there if order.keys is samples and not streams else to_device(order.keys, device)
-        return _There(dataset, samples_there, Moves(moves, epoch, keys))
+        there = _There(dataset, samples, None)
+        if not there.streams:
+            there = there._replace(samples=to_device(samples, device))
+        if (moves := self._moves_of(dataset)) is None:
+            return there
+        keys = there.samples if order.keys is samples and not there.streams else to_device(order.keys, device)
+        return there._replace(moves=Moves(moves, epoch, keys))
 
     def _moves_of(self, dataset: Dataset) -> tuple[Move, ...] | None:
         """What a GPU does to the images of `dataset` in place of `augment`, while it gathers them; None if it does not."""
@@ -298,10 +323,8 @@ class DataLoader:
     def _made(self, epoch: int, order: "_Order", there: "_There", places: slice) -> Batch:
         """The batch of those at some places of an epoch's order."""
         with current(self.dataset.device):
-            if there.moves is not None:
-                images, labels = there.gather(places).made()
-            elif self.collate is None:
-                images, labels = there.dataset[there.samples[places]]
+            if self.collate is None:
+                images, labels = there.made(places)
             else:
                 images, labels = self._collated(order.samples[places])
             if self.augment is not None and there.moves is None:
@@ -320,10 +343,10 @@ class DataLoader:
         images, labels = (array_of(part) for part in batch)
         return images, labels
 
-    def _next_of(self, batches: "Iterator[Made]") -> "Made":
+    def _waited_for(self, last: "Callable[[Any], Made]", batches: Iterator[Any]) -> "Made":
         """The next batch, for which the consumer waits."""
         start = time.perf_counter()
-        batch = next(batches)
+        batch = last(next(batches))
         self.waited += time.perf_counter() - start
         return batch
 
@@ -382,10 +405,34 @@ class _There(NamedTuple):
     moves: Moves | None
     """What is done to images in place of `augment`, for all of the epoch."""
 
+    read: HostBatch | None = None
+    """What a thread has read of images that are streamed."""
+    read_from: int = 0
+    """The place of the first of them."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether images are on the host."""
+        return isinstance(self.dataset, ArrayDataset) and self.dataset.streams
+
+    def having_read(self, places: slice) -> "_There":
+        """The same, with the bytes of what stands at some places of the order."""
+        assert isinstance(self.dataset, ArrayDataset)
+        return self._replace(read=self.dataset.read(self.samples[places]), read_from=places.start)
+
     def gather(self, places: slice) -> Gather:
-        """What stands at some places of the order."""
+        """What stands at some places of the order, on a GPU."""
         assert isinstance(self.dataset, ArrayDataset)
         return Gather(self.dataset, self.samples, self.moves, places)
+
+    def made(self, places: slice) -> Batch:
+        """The images and labels that stand there, moved."""
+        if self.read is not None:
+            assert isinstance(self.dataset, ArrayDataset)
+            own = slice(places.start - self.read_from, places.stop - self.read_from)
+            keys = None if self.moves is None else self.moves.keys[places]
+            return self.dataset.sent(self.read.part(own), self.moves and self.moves._replace(keys=keys))
+        return self.dataset[self.samples[places]] if self.moves is None else self.gather(places).made()
 
 
 def _place_text(epoch: int, batch: int, samples: np.ndarray) -> str:

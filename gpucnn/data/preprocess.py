@@ -103,7 +103,9 @@ class Preprocess:
 
     def stretch(self, images: Array, labels: Array, constants: Constants, stretch: Stretch) -> tuple[Array, Array]:
         """The batch that a stretch of an epoch is, in a step that is recorded: one launch."""
-        return gather_stretch(images, labels, self._preparation(), constants, stretch)
+        found, chosen = gather_stretch(images, labels, self._preparation(), constants, stretch)
+        assert chosen is not None
+        return found, chosen
 
     def takes(self, images: Array) -> bool:
         """Whether these are raw images, of bytes and of the right size."""

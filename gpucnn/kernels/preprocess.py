@@ -87,18 +87,18 @@ class Constants(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Of an epoch the images of one batch, for a step that is recorded: where they begin is read anew in each replay."""
+    """The images of a batch, of an epoch or by themselves, and how they are moved. All arrays are on the GPU."""
 
     images: int
     """How many they are."""
-    first: Array
-    """Where in the epoch's order they begin, int64 (1,)."""
-    order: Array
-    """Of the whole epoch, int64 (N,)."""
-    keys: Array
-    """Those of its random changes, int64 (N,)."""
+    order: Array | None
+    """What is chosen, int64 (N,); None for the first ones."""
+    keys: Array | None
+    """Those of their random changes, int64 (N,)."""
     moves: Array | None
     """What `moves_table` gives; None if images are not moved."""
+    first: Array | None = None
+    """Where in order and keys they begin, int64 (1,), which a step that is recorded reads anew in each replay; None for 0."""
 
 
 Batch: TypeAlias = tuple[Array, Array | None]
@@ -128,28 +128,13 @@ def can_be_recorded(source: Array, labels: Array) -> bool:
 
 
 def gather_stretch(
-    source: Array, labels: Array, preparation: Preparation, constants: Constants, stretch: Stretch
-) -> tuple[Array, Array]:
-    """What `preprocess` gives of the images of a stretch; for what `can_be_recorded` alone. `constants` must outlive the recording."""
-    images, first, order, keys, moves = stretch
-    found, chosen = _launched(source, labels, order, preparation, constants, images, keys, moves, first)
-    assert chosen is not None
-    return found, chosen
-
-
-def _on_a_gpu(
-    source: Array, labels: Array | None, order: Array | None, preparation: Preparation, moves: Moves | None
+    source: Array, labels: Array | None, preparation: Preparation, constants: Constants, stretch: Stretch
 ) -> Batch:
-    xp, device, images = xp_of(source), device_of(source), len(source) if order is None else len(order)
-    keys, table = (None, None) if moves is None else (moves.keys, _table_there(xp, device, moves.epoch, moves.moves))
-    constants = constants_there(xp, device, source.shape[-1], preparation)
-    return _launched(source, labels, order, preparation, constants, images, keys, table)
+    """What `preprocess` gives of the images of a stretch, of arrays that there is a kernel for.
 
-
-def _launched(
-    source: Array, labels: Array | None, order: Array | None, preparation: Preparation, constants: Constants, images: int,
-    keys: Array | None, moves: Array | None, first: Array | None = None,
-) -> Batch:  # fmt: skip
+    `constants`: of `constants_there`; they must outlive a recording.
+    """
+    images, order, keys, moves, first = stretch
     xp, (count, channels, native, _), size = xp_of(source), source.shape, preparation.size
     output = xp.empty((images, channels, size, size), np.float32)
     chosen = None if labels is None else xp.empty(images, np.int64)
@@ -161,6 +146,15 @@ def _launched(
         np.float32(preparation.full_scale),
     )  # fmt: skip
     return output, chosen
+
+
+def _on_a_gpu(
+    source: Array, labels: Array | None, order: Array | None, preparation: Preparation, moves: Moves | None
+) -> Batch:
+    xp, device, images = xp_of(source), device_of(source), len(source) if order is None else len(order)
+    keys, table = (None, None) if moves is None else (moves.keys, _table_there(xp, device, moves.epoch, moves.moves))
+    constants = constants_there(xp, device, source.shape[-1], preparation)
+    return gather_stretch(source, labels, preparation, constants, Stretch(images, order, keys, table))
 
 
 def _suits_a_gpu(task: list[Any]) -> bool:

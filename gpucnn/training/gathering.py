@@ -61,7 +61,7 @@ class Gathering:
         with current(device):
             first = fed(self._first, device)
             moves = None if gather.moves is None else fed(lambda: self._table, device)
-            stretch = Stretch(len(gather), first, self._places[0], self._places[-1], moves)
+            stretch = Stretch(len(gather), self._places[0], self._places[-1], moves, first)
             return gather.preprocess.stretch(images, gather.dataset.labels, constants, stretch)
 
     def _first(self) -> np.ndarray:

@@ -64,7 +64,7 @@ def drawn_augmentation(rng: np.random.Generator, most: int = 4) -> Augmentation:
 
 def drawn_set(rng: np.random.Generator, augment: Augmentation) -> tuple[ArrayDataset, dict[str, Any]]:
     """Images and the way they are prepared, and what a loader is told; the rows of a batch differ in all respects."""
-    channels, native, more = int(rng.choice([1, 3])), int(rng.integers(1, 12)), int(rng.choice([0, 0, 1, 5, 22]))
+    channels, native, more = int(rng.choice([1, 3, 4])), int(rng.integers(1, 12)), int(rng.choice([0, 0, 1, 5, 22]))
     count, classes = int(rng.integers(1, 12)), 4
     normalization = (
         (tuple(rng.random(channels)), tuple(rng.random(channels) + 0.1)) if rng.random() < 0.6 else (None, None)
@@ -81,6 +81,8 @@ def drawn_set(rng: np.random.Generator, augment: Augmentation) -> tuple[ArrayDat
         told |= {"weights": rng.random(count) + 0.01}
     elif rng.random() < 0.2:
         told |= {"mix": Mixup(0.4)}
+    if rng.random() < 0.1:
+        told |= {"workers": 2}
     return dataset, told
 
 

@@ -1075,7 +1075,7 @@ def check_stretches(
         first = backend.array(np.array([start, 99]))[:1]
         with few_blocks(1 if images == 4 else 50):
             found, chosen = gather_stretch(
-                source, labels, preparation, constants, Stretch(images, first, order, keys, moves)
+                source, labels, preparation, constants, Stretch(images, order, keys, moves, first)
             )
         assert host(found).tobytes() == wanted[start : start + images].tobytes(), (start, images)
         np.testing.assert_array_equal(host(chosen), host(order)[start : start + images] % 4)
