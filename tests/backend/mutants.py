@@ -7,13 +7,15 @@ from tests.mutation import Mutant, Table
 EMULATED = ["--backend", "emulated"]
 GRAPH = "tests/backend/test_graph.py"
 MOVED = "tests/data/test_moved_batches.py"
+STREAMED = "tests/data/test_streamed.py"
 TESTS_OF = {
     "backend/graph.py": [GRAPH],
     "backend/memory.py": [GRAPH],
     "backend/uploads.py": ["tests/backend/test_uploads.py"],
-    "data/loader.py": [MOVED],
+    "data/loader.py": [MOVED, STREAMED],
+    "data/gather.py": [MOVED],
     "data/augment/moves.py": [MOVED],
-    "data/array_dataset.py": [MOVED],
+    "data/array_dataset.py": [MOVED, STREAMED],
     "data/subset.py": [MOVED],
     "runs/prepare.py": [MOVED],
     "testing/cupy_graph.py": ["tests/testing/test_capture.py", GRAPH],
@@ -54,21 +56,29 @@ MUTANTS = [
     Mutant("backend/uploads.py", "            place.read.record()  #", "            pass  #"),
     Mutant("backend/uploads.py", "        weakref.finalize(self, _wait, self._places, there)\n", ""),
     # Batches that are made on a GPU.
+    Mutant("data/gather.py", "keys=self.moves.keys[self.places]", "keys=samples"),
+    Mutant("data/loader.py", "else self.moves.keys[places]", "else self.moves.keys[own]"),
     Mutant(
-        "data/loader.py",
-        "moves = there.moves._replace(keys=there.moves.keys[places])",
-        "moves = there.moves._replace(keys=there.samples[places])",
+        "data/loader.py", "places.start - self.read_from, places.stop - self.read_from", "0, places.stop - places.start"
     ),
+    Mutant(
+        "data/loader.py", "slice(starts[own.start], starts[own.stop])", "slice(starts[0], starts[own.stop - own.start])"
+    ),
+    Mutant("data/loader.py", "threads = self.workers if streams or", "threads = self.workers if"),
+    Mutant("data/loader.py", "there.streams and self.collate is None", "self.collate is None"),
+    Mutant("data/loader.py", "                error.add_note(_place_text(epoch, number, order.samples[places]))\n", ""),
     Mutant("data/loader.py", "Moves(moves, epoch, keys)", "Moves(moves, 0, keys)"),
     Mutant(
         "data/loader.py",
-        "samples_there if order.keys is samples and not streams else",
-        "samples_there if not streams else",
+        "there.samples if order.keys is samples and not there.streams else",
+        "there.samples if not there.streams else",
     ),
     Mutant("data/loader.py", "dataset.indices[samples], dataset.parent", "samples, dataset.parent"),
     Mutant("data/loader.py", "moves_of(self.augment, self.seed, size)", "moves_of(self.augment, 0, size)"),
     Mutant("data/loader.py", "self.augment is not None and there.moves is None", "self.augment is not None"),
-    Mutant("data/loader.py", "type(dataset) is not ArrayDataset", "False"),
+    Mutant(
+        "data/loader.py", "self.collate is not None or type(dataset) is not ArrayDataset", "self.collate is not None"
+    ),
     Mutant("data/loader.py", "self.augment is None or self.collate is not None or", "self.augment is None or"),
     Mutant("data/augment/moves.py", "[*one.in_turn(own), *waiting]", "[*waiting, *one.in_turn(own)]"),
     Mutant("data/augment/moves.py", "len(moves) <= MOST_MOVES and ", ""),
@@ -83,16 +93,22 @@ MUTANTS = [
     ),
     Mutant(
         "data/loader.py",
-        "samples_there if order.keys is samples and not streams else",
-        "samples_there if order.keys is samples else",
+        "there.samples if order.keys is samples and not there.streams else",
+        "there.samples if order.keys is samples else",
     ),
-    Mutant("data/array_dataset.py", "of_labels = count * self.labels.itemsize", "of_labels = count"),
-    Mutant("data/array_dataset.py", "self.images, chosen, 0, place", "self.images, np.sort(chosen), 0, place"),
+    Mutant("data/array_dataset.py", "count * self.labels.itemsize", "count"),
+    Mutant("data/array_dataset.py", "self.images, chosen, 0, images", "self.images, np.sort(chosen), 0, images"),
+    Mutant("data/array_dataset.py", "labels[...], images[...] = read", "images[...] = read.images"),
+    Mutant(
+        "data/array_dataset.py",
+        "self.labels[places], self.images[places]",
+        "self.labels[places], self.images[: len(self.labels[places])]",
+    ),
     Mutant("data/array_dataset.py", "        moved._uploads = None\n", ""),
     Mutant(
         "data/array_dataset.py",
-        "return self._sent(self._uploads, indices, moves)",
-        "return self._sent(self._uploads, indices)",
+        "return self._gathered_here(indices, moves)",
+        "return self._gathered_here(indices)",
     ),
     Mutant("data/array_dataset.py", "        moved.labels = moved.labels.astype(np.int64, copy=False)\n", ""),
     Mutant(

@@ -468,7 +468,7 @@ MUTANTS = [
     Mutant("preprocess.py", "(move.kind, epoch)", "(move.kind, 0)"),
     Mutant("preprocess.py", "row[:4] = kind, move.seed", "row[:4] = kind, 0"),
     Mutant("preprocess.py", "move.plainly(images, to_host(moves.keys), move.seed, moves.epoch)", "move.plainly(images, to_host(moves.keys), move.seed, 0)"),
-    Mutant("preprocess.py", "0 if moves is None else len(moves.moves)", "0 if moves is None else 1"),
+    Mutant("preprocess.py", "0 if moves is None else len(moves)", "0 if moves is None else 1"),
     Mutant("preprocess.py", "None if moves is None else moves.keys]", "None]"),
     Mutant("gradients/cuda.py", "        start += parts\n", "        start = parts\n"),
     Mutant("gradients/cuda.py", "launch(FINITE, 1, loss, None, flag, 1)", "pass"),

@@ -172,7 +172,7 @@ MUTANTS = [
     # Images and labels.
     Mutant("data/array_dataset.py", "self.images[chosen], self.labels[chosen]\n", "self.images[chosen], self.labels[chosen - 1]\n"),
     Mutant("data/array_dataset.py", "images if self.preprocess is None else self.preprocess(images)", "images"),
-    Mutant("data/loader.py", "images, labels = there.dataset[there.samples[places]]", "images, labels = there.dataset[there.samples[places]]; labels = labels[::-1]"),
+    Mutant("data/loader.py", "images, labels = there.made(places)", "images, labels = there.made(places); labels = labels[::-1]"),
     Mutant("data/loader.py", "(1 if rest and not self.drop_last else 0)", "0"),
     # What notebooks show of them, and of training.
     Mutant("html_fragments.py", "\"<\": \"&lt;\", ", ""),
