@@ -65,13 +65,13 @@ def _value(one: Any, losing: bool) -> Any:
 def as_capsule(tensor: Any, options: Mapping[str, Any]) -> Any:
     """The array in DLPack's form, shared, not copied. GradientError for a tensor that learns, as others could write to it."""
     _check_exported("__dlpack__", tensor)
-    with beside(tensor.array):
+    with beside(tensor.data):
         return tensor.array.__dlpack__(**options)
 
 
 def capsule_device(tensor: Any) -> tuple[int, int]:
     """Where the array is, in DLPack's numbers."""
-    kind, number = tensor.array.__dlpack_device__()
+    kind, number = tensor.held.__dlpack_device__()
     return int(kind), int(number)
 
 
@@ -80,7 +80,7 @@ def cuda_interface(tensor: Any) -> dict[str, Any]:
     if tensor.device.kind == "cpu":
         raise AttributeError("a tensor on the CPU has no __cuda_array_interface__", name="__cuda_array_interface__")
     _check_exported("__cuda_array_interface__", tensor)
-    interface: dict[str, Any] = tensor.array.__cuda_array_interface__
+    interface: dict[str, Any] = tensor.data.__cuda_array_interface__
     return interface
 
 

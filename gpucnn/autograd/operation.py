@@ -36,23 +36,32 @@ def operation(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
 
 
 def record(
-    name: str, output: Array, inputs: Sequence[Tensor], backward: BackwardFunction, is_bf16: bool | None = None
+    name: str,
+    output: Array,
+    inputs: Sequence[Tensor],
+    backward: BackwardFunction,
+    is_bf16: bool | None = None,
+    stored: bool = False,
 ) -> Tensor:
     """The tensor of an operation's `output`, on the tape if gradients are enabled and an input needs one.
 
     `backward` gets the gradient of `output` and returns one per input. It should hold no more arrays than it needs:
     they stay alive until the backward pass has used them. It must not write to the gradient it gets, which others may have, too.
     `is_bf16` says whether the precision bf16 rounds the output and its gradient: True of products, False of losses, softmax and
-    sums, None if it does so with one of the inputs.
+    sums, None if it does so with one of the inputs. `stored` says that the output is an array of bfloat16 in two bytes, see
+    `rounding.stored`; `backward` then gets such a gradient, and may return some.
     """
     check_recorded(name, output)
-    output, is_bf16 = kept(output, inputs, is_bf16)
-    result = Tensor(output)
-    result.is_bf16 = is_bf16
+    if stored:
+        result, is_bf16 = Tensor.of_stored(output), True
+    else:
+        output, is_bf16 = kept(output, inputs, is_bf16)
+        result = Tensor(output)
+        result.is_bf16 = is_bf16
     if grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         result.requires_grad = True
         result.node = Node(name, [tensor.origin() for tensor in inputs], backward, output.shape)
-        result.watched, result.node.is_bf16 = True, is_bf16
+        result.watched, result.node.is_bf16, result.node.takes_stored = True, is_bf16, stored
         for tensor in inputs:
             tensor.watched = True
     elif output.base is not None:  # it may look at an array that the tape has saved
@@ -91,7 +100,7 @@ def as_operand(value: "Operand", like: Tensor) -> Tensor:
         return _plain_operand(value, like)
     if value.dtype != like.dtype:
         raise _dtypes_met(value.dtype, like.dtype)
-    return value if are_together(value.array, like.array) else _moved(value, like)
+    return value if are_together(value.held, like.held) else _moved(value, like)
 
 
 def as_operands(*values: "Operand") -> list[Tensor]:
@@ -185,7 +194,7 @@ def _deciding_array(values: Iterable[Any]) -> Array | None:
     _collect(values, found)
     tensors = [value for value in found if isinstance(value, Tensor)]
     if tensors:
-        return next((tensor for tensor in tensors if tensor.requires_grad), tensors[0]).array
+        return next((tensor for tensor in tensors if tensor.requires_grad), tensors[0]).held
     return found[0] if found else None
 
 

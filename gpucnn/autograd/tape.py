@@ -17,8 +17,9 @@ from gpucnn.backend import Array, beside, memory, recording
 from gpucnn.checks import Shape
 from gpucnn.errors import CaptureError, GradientError
 from gpucnn.kernels.compiler.recording import check_recorded
-from gpucnn.kernels.elementwise import add
-from gpucnn.kernels.rounding import round_to
+from gpucnn.kernels.elementwise import add, add_bf16
+from gpucnn.kernels.kernel import BF16
+from gpucnn.kernels.rounding import narrowed, round_to, widened
 
 BackwardFunction: TypeAlias = Callable[[Array], Sequence[Array | None]]
 """From the gradient of an operation's output to those of its inputs, in order; None for one that needs none."""
@@ -77,17 +78,21 @@ class Node:
     - `owner`: the layer that made it, as messages name it; empty if none did. `shape`: the output's.
     - `inputs`: where those tensors came from. `backward`: None as soon as a backward pass has used what it saved.
     - `hooks`: see `Tensor.register_hook`. `writes_before`: the number of the last write to an array before it.
-    - `is_bf16`: whether gradients that come to it are rounded to bfloat16, as the output was.
+    - `is_bf16`: whether gradients that come to it are rounded to bfloat16, as the output was. `takes_stored`: whether `backward`
+      gets them in two bytes, as kernels of a GPU pass them on. Others get float32, whatever they come from.
     """
 
-    __slots__ = ("backward", "hooks", "inputs", "is_bf16", "name", "number", "owner", "shape", "writes_before")
+    __slots__ = (
+        "backward", "hooks", "inputs", "is_bf16", "name", "number", "owner", "shape", "takes_stored", "writes_before",
+    )  # fmt: skip
     backward: BackwardFunction | None
     hooks: Hooks | None
 
     def __init__(self, name: str, inputs: "Sequence[Node | None]", backward: BackwardFunction, shape: Shape = ()):
         self.name, self.inputs, self.backward, self.shape = name, inputs, backward, shape
         self.owner, self.number = current_owner.get(), next(_numbers)
-        self.hooks, self.writes_before, self.is_bf16 = None, log.count, False
+        self.hooks, self.writes_before = None, log.count
+        self.is_bf16 = self.takes_stored = False
 
     @property
     def label(self) -> str:
@@ -116,12 +121,14 @@ def run_backward(
         gradient = gradients.pop(node)
         if not node.inputs and node.name == LEAF and (leaves is not None or _tensor_of(node).hooks):
             if leaves is None or _tensor_of(node) in leaves:
-                _add_up(complete, _tensor_of(node), gradient)
+                _add_up(complete, _tensor_of(node), _in_float32(gradient))
             continue
         try:
             with beside(gradient):
                 if node.hooks:
-                    gradient = through(node.hooks, gradient)
+                    gradient = _kept(node, through(node.hooks, _in_float32(gradient)))
+                if not node.takes_stored:
+                    gradient = _in_float32(gradient)
                 backward = node.backward or _used(node)
                 if node.writes_before != log.count and (error := changed(node)):
                     raise error
@@ -228,12 +235,24 @@ def _add_up(gradients: dict[Any, Any], key: Any, gradient: Array) -> None:
         gradients[key] = gradient
         return
     with beside(gradient):
-        gradients[key] = add(before, gradient)
+        if before.dtype == gradient.dtype == BF16:
+            gradients[key] = add_bf16(before, gradient)
+        else:
+            gradients[key] = add(_in_float32(before), _in_float32(gradient))
 
 
 def _kept(node: Node, gradient: Array) -> Array:
     """A gradient that comes to a node, as it is kept until the node's turn. Others may have it, too, so it is not rounded in place."""
-    return round_to("bf16", gradient) if node.is_bf16 else gradient
+    if gradient.dtype == BF16:
+        return gradient if node.is_bf16 else widened(gradient)
+    if not node.is_bf16:
+        return gradient
+    return narrowed(gradient) if node.takes_stored else round_to("bf16", gradient)
+
+
+def _in_float32(gradient: Array) -> Array:
+    """A gradient that may be of bfloat16 in two bytes: there are none of integers."""
+    return widened(gradient) if gradient.dtype == BF16 else gradient
 
 
 def through(hooks: Hooks, gradient: Array) -> Array:

@@ -29,6 +29,8 @@ from gpucnn.backend import (
 from gpucnn.checks import Shape, as_flag, as_function, unknown_name
 from gpucnn.errors import CaptureError, DTypeError, GradientError, KeywordError, ShapeError
 from gpucnn.kernels.elementwise import add_to
+from gpucnn.kernels.kernel import ARITHMETIC
+from gpucnn.kernels.rounding import widened
 from gpucnn.text import shape_text
 
 OPERATORS: dict[str, Callable[..., "Tensor"]] = {}
@@ -45,7 +47,7 @@ class Tensor:
     Raises DTypeError for data that are not numbers, or for `requires_grad` with a dtype that is not a float.
     """
 
-    __slots__ = ("__weakref__", "_data", "grad", "hooks", "is_bf16", "node", "requires_grad", "watched")
+    __slots__ = ("__weakref__", "_data", "grad", "hooks", "is_bf16", "is_stored", "node", "requires_grad", "watched")
 
     grad: Array | None
     hooks: Hooks | None
@@ -54,12 +56,15 @@ class Tensor:
     """Whether an operation on the tape has used it, so that who writes to its array is noted."""
     is_bf16: bool
     """Whether its values, and its gradient, are rounded to bfloat16, see `backend.precision`."""
+    is_stored: bool
+    """Whether they are kept in two bytes, as kernels of a GPU pass them on, see `held`. Who asks for `array` gets float32."""
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise DTypeError("expected an array, got a Tensor; use it as it is, or tensor.detach() without its history")
         self._data = as_array(data.unwatched() if isinstance(data, WatchedArray) else data)
-        self.grad, self.hooks, self.watched, self.is_bf16 = None, None, False, False
+        self.grad, self.hooks = None, None
+        self.watched = self.is_bf16 = self.is_stored = False
         self.node: Node | None = None
         self.requires_grad = as_flag(requires_grad, "Tensor: requires_grad")
         if requires_grad:
@@ -68,17 +73,31 @@ class Tensor:
     @property
     def array(self) -> Array:
         """`data`, for functions, which write to no array that they are given: a write to this one is not noted."""
-        return self._data
+        return widened(self._data) if self.is_stored else self._data
+
+    @property
+    def held(self) -> Array:
+        """The array as it is kept: `array`, or where `is_stored` one of two bytes, see `kernel.BF16`."""
+        return self._data if self.is_stored else self.array
+
+    @classmethod
+    def of_stored(cls, array: Array) -> "Tensor":
+        """A tensor that holds an array of bfloat16 in two bytes."""
+        tensor = cls(array)
+        tensor.is_bf16 = tensor.is_stored = True
+        return tensor
 
     @property
     def data(self) -> Array:
+        if self.is_stored:  # from now on in float32, as who looks may also write
+            self._data, self.is_stored = self.array, False
         array = self.array
         return WatchedArray.of(array) if self.watched and isinstance(array, np.ndarray) else array
 
     @data.setter
     def data(self, array: Array) -> None:
         if not self._is_written_by(array):
-            self._data = array.unwatched() if isinstance(array, WatchedArray) else array
+            self._data, self.is_stored = array.unwatched() if isinstance(array, WatchedArray) else array, False
 
     @property
     def shape(self) -> Shape:
@@ -96,7 +115,7 @@ class Tensor:
     @property
     def dtype(self) -> np.dtype:
         dtype: np.dtype = self._data.dtype
-        return dtype
+        return ARITHMETIC[dtype] if self.is_stored else dtype
 
     @property
     def device(self) -> Device:
@@ -128,7 +147,7 @@ class Tensor:
         if grad is None:
             return self._ones()
         gradient = as_array(grad.array if isinstance(grad, Tensor) else grad, self.dtype)
-        if gradient.dtype != self.dtype or not are_together(gradient, self.array):
+        if gradient.dtype != self.dtype or not are_together(gradient, self.held):
             gradient = converted(to_device(gradient, self.device), self.dtype)
         if gradient.shape != self.shape:
             raise ShapeError(
@@ -142,9 +161,9 @@ class Tensor:
                 f"backward() without grad needs a single element, got shape {shape_text(self.shape)}; "
                 f"reduce it to a loss (e.g. with .sum()) or give grad"
             )
-        if xp_of(self.array) is np:
+        if xp_of(self.held) is np:
             return _one(self.dtype).reshape(self.shape)
-        with beside(self.array):
+        with beside(self.held):
             return _ones(self.array)
 
     def origin(self) -> Node | None:
@@ -207,14 +226,14 @@ class Tensor:
 
     def detach(self) -> "Tensor":
         """A tensor of the same array that knows nothing of its history."""
-        detached = Tensor(self.array)
+        detached = Tensor(self.held)
         detached.watched = True
-        detached.is_bf16 = self.is_bf16
+        detached.is_bf16, detached.is_stored = self.is_bf16, self.is_stored
         return detached
 
     def gradient_buffer(self) -> Array:
         """A contiguous array of the tensor's shape and dtype, for a backward function to write the gradient to."""
-        return xp_of(self.array).empty(self.shape, self.dtype)
+        return xp_of(self.held).empty(self.shape, self.dtype)
 
     def _is_written_by(self, array: Any) -> bool:
         """Whether `array`, which is assigned to `data`, is its own: so ends `tensor.data -= step`, which has written to it."""

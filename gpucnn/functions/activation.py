@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, check_float, operation, record
+from gpucnn.autograd.rounding import stored
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import Shape, as_items, is_finite, is_int
 from gpucnn.errors import ArgumentError, ShapeError
@@ -17,8 +18,12 @@ from gpucnn.text import shape_text, value_text
 def relu(x: Operand) -> Tensor:
     """max(0, x), element by element. The gradient at 0 is 0; at NaN it passes, so that it stays in sight."""
     x = as_float_tensor("relu", x)
-    output = elementwise.relu(x.array)
-    return record("relu", output, (x,), lambda gradient: (elementwise.relu_gradient(gradient, output),))
+    held = stored(x)
+    output = elementwise.relu(x.array if held is None else held[0])
+    is_stored = held is not None
+    return record(
+        "relu", output, (x,), lambda gradient: (elementwise.relu_gradient(gradient, output),), stored=is_stored
+    )
 
 
 @operation

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operands, as_tensor, check_float, operation, record
-from gpucnn.autograd.rounding import product_gradient, product_operand
+from gpucnn.autograd.rounding import product_gradient, product_operand, stored
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, check_activation, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -29,7 +29,8 @@ def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
     relu = check_activation("add", activation)
     if relu:
         check_float("add", a)
-    total = kernel.add(a.array, b.array, relu)
+    held = stored(a, b) if a.shape == b.shape else None
+    total = kernel.add(a.array, b.array, relu) if held is None else kernel.add_bf16(*held, relu)
     relu_output = total if relu else None
 
     def backward(gradient: Array) -> tuple[Array, Array]:
@@ -38,7 +39,7 @@ def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
         return sum_to(gradient, a_shape), sum_to(gradient, b_shape)
 
     a_shape, b_shape = a.shape, b.shape
-    return record("add", total, (a, b), backward)
+    return record("add", total, (a, b), backward, stored=held is not None)
 
 
 @operation

@@ -1,7 +1,7 @@
 """Two-dimensional convolution, which is cross-correlation, as in the chapter, and its transpose."""
 
 from gpucnn.autograd import Operand, Tensor, as_operands, check_float, operation, record
-from gpucnn.autograd.rounding import product_gradient, product_operand
+from gpucnn.autograd.rounding import product_gradient, product_operand, stored_operand
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import IntOrPair, Pair, Shape, as_pair, check_activation
@@ -42,7 +42,11 @@ def conv2d(
     shape = conv2d_shape("conv2d", image_shape, weight_shape, window, groups)
     _check_bias("conv2d", inputs, weight_shape[0], "filter")
     task = kernel.Convolution(image_shape, weight_shape, shape, window, groups, check_activation("conv2d", activation))
-    images, filters = product_operand(inputs[0]), product_operand(inputs[1])
+    held = stored_operand(inputs[0])
+    if held is None:
+        images, filters = product_operand(inputs[0]), product_operand(inputs[1])
+    else:
+        images, filters = held, inputs[1].array
     output = kernel.conv2d(task, images, filters, None if bias is None else inputs[2].array)
     needs_images = inputs[0].requires_grad
     learning = [tensor if tensor.requires_grad else None for tensor in inputs[1:]]
@@ -54,7 +58,7 @@ def conv2d(
         _fill(task, gradient, kept_images, filters, kept_output, found)
         return found[: 1 + len(learning)]  # two without a bias
 
-    return record("conv2d", output, inputs, backward, is_bf16=True)
+    return record("conv2d", output, inputs, backward, is_bf16=True, stored=held is not None)
 
 
 @operation

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, as_operand, as_tensor, check_float, operation, record
+from gpucnn.autograd.rounding import stored
 from gpucnn.backend import Array, as_array, device_of, wide, xp_of
 from gpucnn.backend.host_memory import empty_beside
 from gpucnn.checks import Shape, as_count, as_flag, as_items, as_number, check_activation, is_finite, is_int
@@ -76,11 +77,13 @@ def batch_norm(
             f"use a batch of two or more, or model.eval()"
         )
     shape, planes = x.shape, (*x.shape[:2], math.prod(x.shape[2:]))
-    values, kept = (None if one is None else _contiguous(one.array, planes) for one in (x, added))
+    given = [one for one in (x, added) if one is not None]
+    held = stored(*given)
+    values, *more = (_contiguous(one, planes) for one in held or [one.array for one in given])
     factors, shifts = (None if tensor is None else tensor.array for tensor in (scale, shift))
     is_tracked = running_mean is not None or running_var is not None
     moved = kernel.Running(_array(running[0]), _array(running[1]), share) if is_tracked else None
-    output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu, kept, moved)
+    output, statistics = kernel.batch_norm(values, factors, shifts, eps, relu, more[0] if more else None, moved)
     relu_output, is_added = output if relu else None, added is not None
     affine = [tensor for tensor in (scale, shift) if tensor is not None]
     learning = [tensor if tensor is not None and tensor.requires_grad else None for tensor in (scale, shift)]
@@ -92,12 +95,13 @@ def batch_norm(
         passed = empty_beside(slopes, planes) if relu and residual_needs else None
         own = kernel.Gradients(sums[0], sums[1], passed)
         x_gradient = kernel.batch_norm_gradients(slopes, values, factors, statistics, own, relu_output, is_added)
-        given = [total for total, tensor in zip(own[:2], (scale, shift), strict=True) if tensor is not None]
+        sums = [total for total, tensor in zip(own[:2], (scale, shift), strict=True) if tensor is not None]
         if is_added:  # what needs no gradient is passed over by the tape
-            given.append(gradient if passed is None else passed.reshape(shape))
-        return (x_gradient.reshape(shape), *given)
+            sums.append(gradient if passed is None else passed.reshape(shape))
+        return (x_gradient.reshape(shape), *sums)
 
-    return record("batch_norm", output.reshape(shape), [x, *affine, *([] if added is None else [added])], backward)
+    inputs = [x, *affine, *([] if added is None else [added])]
+    return record("batch_norm", output.reshape(shape), inputs, backward, stored=held is not None)
 
 
 @operation

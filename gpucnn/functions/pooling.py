@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_float_tensor, grad_enabled, operation, record
+from gpucnn.autograd.rounding import stored
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import LARGEST, IntOrPair, Pair, Shape, as_flag, as_items, check_shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -53,8 +54,13 @@ def max_pool2d(
     if x.shape[2] * x.shape[3] >= LARGEST_PLANE:
         raise _uncountable("max_pool2d", x.shape)
     learns = x.requires_grad and grad_enabled()
-    output, argmax = kernel.max_pool(task, x.array, learns or return_indices)
-    maxima = record("max_pool2d", output, (x,), lambda gradient: (kernel.max_pool_gradient(task, gradient, argmax),))
+    held = stored(x)
+    output, argmax = kernel.max_pool(task, x.array if held is None else held[0], learns or return_indices)
+
+    def backward(gradient: Array) -> tuple[Array]:
+        return (kernel.max_pool_gradient(task, gradient, argmax),)
+
+    maxima = record("max_pool2d", output, (x,), backward, stored=held is not None)
     return (maxima, Tensor(argmax)) if return_indices else maxima
 
 
@@ -132,8 +138,12 @@ def avg_pool2d(
     include = as_flag(count_include_pad, "avg_pool2d: count_include_pad")
     if divisor_override is None:
         task = task._replace(count_include_pad=include)
-        mean = kernel.avg_pool(task, x.array)
-        return record("avg_pool2d", mean, (x,), lambda gradient: (kernel.avg_pool_gradient(task, gradient),))
+        held = stored(x)
+        mean = kernel.avg_pool(task, x.array if held is None else held[0])
+        is_stored = held is not None
+        return record(
+            "avg_pool2d", mean, (x,), lambda gradient: (kernel.avg_pool_gradient(task, gradient),), stored=is_stored
+        )
     if not is_int(divisor_override) or divisor_override == 0 or not -LARGEST < divisor_override < LARGEST:
         raise ArgumentError(
             f"avg_pool2d: divisor_override must be an int, and not 0, got {value_text(divisor_override)}"

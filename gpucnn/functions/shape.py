@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
+from gpucnn.autograd.rounding import stored
 from gpucnn.checks import as_items, check_shape, is_int
 from gpucnn.errors import ShapeError
 from gpucnn.functions.broadcasting import as_axes
@@ -26,7 +27,11 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
             f"give sizes whose product is {x.size}"
         )
     check_shape("reshape", new_shape)
-    return record("reshape", x.array.reshape(new_shape), (x,), lambda gradient: (gradient.reshape(old_shape),))
+    held = stored(x)
+    output = (x.array if held is None else held[0]).reshape(new_shape)
+    return record(
+        "reshape", output, (x,), lambda gradient: (gradient.reshape(old_shape),), stored=held is not None
+    )
 
 
 @operation

@@ -7,7 +7,7 @@
 #define BLOCK 256
 
 extern "C" __global__ void __launch_bounds__(BLOCK) channel_sums(
-    const T* values, T* sums, I elements, I channels, Divisor positions, Divisor parts, I length)
+    const T* values, A* sums, I elements, I channels, Divisor positions, Divisor parts, I length)
 {
     __shared__ A partial[BLOCK];
     const I skipped = (channels - 1) * positions.value;  // from an image's channel to that of the next image
@@ -24,6 +24,6 @@ extern "C" __global__ void __launch_bounds__(BLOCK) channel_sums(
             __syncthreads();
         }
         // Only thread 0 writes partial[0], so the next task needs no barrier more.
-        if (threadIdx.x == 0) sums[task] = (T)partial[0];
+        if (threadIdx.x == 0) sums[task] = partial[0];
     }
 }

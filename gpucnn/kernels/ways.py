@@ -4,7 +4,7 @@
     DEPTHWISE     kernels in CUDA C for convolution whose channels have filters of their own, plane by plane
     TENSOR_CORES  as IMPLICIT, in TF32 or bf16 on tensor cores, where that `backend.precision` is chosen and the GPU has them
     IMPLICIT      kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
-    CUDA          our kernels in CUDA C, on CuPy's arrays of float32 and float64
+    CUDA          our kernels in CUDA C, on CuPy's arrays of float32, float64 and, as BF16 has it, bfloat16
     COMPILED      loops that are compiled at first use, on NumPy's arrays of float32: the extra `fast`
     NUMPY         NumPy on all threads
     PLAIN         the text to read, on any array module: what the other ways must equal
@@ -28,7 +28,7 @@ from gpucnn.backend.cuda import has_tensor_cores
 from gpucnn.errors import ArgumentError, CaptureError
 from gpucnn.kernels.compiler.processor import supported_processor
 from gpucnn.kernels.compiler.recording import recorder
-from gpucnn.kernels.kernel import TYPE_NAMES
+from gpucnn.kernels.kernel import ARITHMETIC
 
 VARIABLE, MODES = "GPUCNN_CPU", ("plain", "numpy", "jit")
 
@@ -82,7 +82,7 @@ def way_of(*arrays: Array | None) -> Way:
 
 
 def _way_on_gpu(array: Array) -> Way:
-    if array.dtype not in TYPE_NAMES:
+    if array.dtype not in ARITHMETIC:
         return Way.PLAIN
     rounds = array.dtype == _FLOAT32 and chosen_precision() != "float32"
     return Way.TENSOR_CORES if rounds and has_tensor_cores(array.data.device_id) else Way.CUDA

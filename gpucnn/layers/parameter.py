@@ -70,7 +70,7 @@ class Parameter(Tensor):
         self.seed = 0
         self.grad = None
         self.node = self.hooks = None
-        self.watched = self.is_bf16 = False
+        self.watched = self.is_bf16 = self.is_stored = False
         self.requires_grad = as_flag(requires_grad, f"{owner}: requires_grad")
 
     def _given(self, values: Any) -> Array:

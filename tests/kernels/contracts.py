@@ -28,7 +28,8 @@ from gpucnn.kernels.convolution import conv2d, conv2d_gradients, cuda, depthwise
 from gpucnn.kernels.convolution import slices as slices_module
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.dropout import dropout, dropout_factors
-from gpucnn.kernels.elementwise import add_bias, relu, relu_gradient
+from gpucnn.kernels.elementwise import add, add_bias, relu, relu_gradient
+from gpucnn.kernels.elementwise import cuda as elementwise_cuda
 from gpucnn.kernels.elementwise.cuda import images_to_rows, rows_to_images
 from gpucnn.kernels.gradients import add_batch, clear_unless_finite, limit_norm, take_mean
 from gpucnn.kernels.gradients import cuda as gradients_cuda
@@ -45,7 +46,7 @@ from gpucnn.kernels.preprocess import (
     moves_table,
     preprocess,
 )
-from gpucnn.kernels.rounding import round_to
+from gpucnn.kernels.rounding import narrowed, round_to, widened
 from gpucnn.kernels.scores import Counts, count_scores
 from gpucnn.kernels.tree_sum import tree_sum
 from gpucnn.kernels.update import (
@@ -1180,6 +1181,20 @@ def check_rounding(backend: Backend, dtype: type) -> None:
             close(round_to("bf16", backend.array(values)), expected, np.float32, 0)
     assert round_to("bf16", place, place) is place
     close(place, expected, np.float32, 0)
+    if not backend.on_cpu:
+        close(widened(narrowed(backend.array(values))), expected, np.float32, 0)
+
+
+def check_sum(backend: Backend, dtype: type) -> None:
+    a, b = draw(dtype, 3, 700), draw(dtype, 3, 700, seed=1)
+    b[0, :5] = -a[0, :5]
+    a[0, 5] = np.nan
+    for relu, blocks in ((False, 1), (True, 50)):
+        with few_blocks(blocks):
+            place, more = backend.array(a), backend.array(b)
+            found = add(place, more, relu) if backend.on_cpu else elementwise_cuda.add_bf16(place, more, relu)
+        expected = a.astype(np.float64) + b
+        close(found, np.maximum(expected, 0) if relu else expected, dtype)
 
 
 def check_tree_sum(backend: Backend, dtype: type) -> None:
@@ -1227,6 +1242,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "scores.cu": check_scores,
     "sgd.cu": check_sgd,
     "slices.cu": check_slices,
+    "sum.cu": check_sum,
     "tensor_cores.cu": check_tensor_cores,
     "tree_sum.cu": check_tree_sum,
 }

@@ -1,5 +1,6 @@
 """Arrays of bfloat16, as kernels have them: read as floats, written to the nearest, and taken by the kernels that say so."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,18 @@ import pytest
 
 from gpucnn.errors import LaunchError
 from gpucnn.kernels import kernel as kernel_module
-from gpucnn.kernels.kernel import BF16, NARROW, Kernel, Variant, source_text
-from gpucnn.kernels.launch import launch
+from gpucnn.kernels.elementwise import add_bf16
+from gpucnn.kernels.kernel import BF16, KERNELS, NARROW, Kernel, Variant, source_text
+from gpucnn.kernels.launch import cupy_runner, launch, use_runner
+from gpucnn.kernels.rounding import narrowed
+from gpucnn.kernels.rounding import widened as widened_there
 from gpucnn.testing import emulated_gpu
 from gpucnn.testing.emulator import compiler
 from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, find_library
+from tests.backends import Backend, host
+from tests.kernels.contracts import CONTRACTS
 from tests.testing.emulator.rounding import as_bf16, bf16_bits
+from tests.testing.emulator.rounding import bits as bits_of
 
 SOURCE = """// y = values, or else x, and 2 x + scale
 extern "C" __global__ void keep(const T* x, T* y, A* sums, const A* values, A scale, I size)
@@ -45,8 +52,14 @@ def gpu() -> Iterator[Any]:
         yield gpu
 
 
-def widened(bits: np.ndarray) -> np.ndarray:
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+def nearest(values: np.ndarray) -> np.ndarray:
+    """float32 in two bytes."""
+    kept = np.where(np.isfinite(values), values, 0)
+    return np.where(values == kept, bf16_bits(as_bf16(kept)), bits_of(values) >> 16 | np.isnan(values) << 6).astype(np.uint16)
+
+
+def widened(held: np.ndarray) -> np.ndarray:
+    return (held.astype(np.uint32) << 16).view(np.float32)
 
 
 def test_all_that_bfloat16_has_is_read_and_written_as_it_is(gpu: Any, keep: Kernel) -> None:
@@ -125,6 +138,81 @@ def test_what_does_not_fit_is_refused(gpu: Any, keep: Kernel) -> None:
     assert refusal(of_numbers, stored, stored, floats, None, one, 4) == (
         '"T scale" is a number, which no bfloat16 holds; declare it as A'
     )
+
+
+class BothTypes:
+    """A runner that runs each kernel on rounded copies of its arrays, in bfloat16 and in float32, compares them, and then runs it.
+
+    Both compute in float32, with the same numbers: what one writes to arrays of `T` is the other's, rounded, and else the same.
+    """
+
+    def __init__(self) -> None:
+        self.runs = Counter[str]()
+
+    def run(self, kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
+        if kernel.bf16:
+            if self.runs[kernel.name] % 3 == 0:  # of many some
+                self.compare(kernel, variant, blocks, arguments)
+            self.runs[kernel.name] += 1
+        cupy_runner.run(kernel, variant, blocks, arguments)
+
+    @staticmethod
+    def compare(kernel: Kernel, variant: Variant, blocks: int, arguments: tuple[Any, ...]) -> None:
+        types = [(parameter.type if parameter.pointer else "") for parameter in kernel.arguments]
+        wide: dict[int, Any] = {}  # one array may be two arguments
+        narrow: dict[int, Any] = {}
+        for kind, array in zip(types, arguments, strict=True):
+            if not kind or array is None:
+                continue
+            if kind != "T":
+                wide[id(array)], narrow[id(array)] = array.copy(), array.copy()
+                continue
+            values = nearest(host(array))
+            wide[id(array)], narrow[id(array)] = (Backend("emulated").array(one) for one in (widened(values), values))
+        for copies, dtype in ((wide, np.dtype(np.float32)), (narrow, BF16)):
+            given = tuple(copies.get(id(one), one) for one in arguments)
+            cupy_runner.run(kernel, variant._replace(dtype=dtype), blocks, given)
+        for parameter, array in zip(kernel.arguments, arguments, strict=True):
+            if id(array) in wide and not parameter.const:
+                found, expected = host(narrow[id(array)]), host(wide[id(array)])
+                if parameter.type == "T":
+                    is_nan = np.isnan(expected)
+                    assert (np.isnan(widened(found)) == is_nan).all(), f"{kernel.name}: {parameter.name}"
+                    found, expected = found[~is_nan], nearest(expected[~is_nan])
+                assert found.tobytes() == expected.tobytes(), f"{kernel.name}: {parameter.name}"
+
+
+WITH_BF16 = sorted({kernel.source.name for kernel in KERNELS.values() if kernel.bf16} & set(CONTRACTS) - {"tensor_cores.cu"})
+"""Tensor cores multiply floats in TF32, and so by other steps."""
+
+
+@pytest.mark.parametrize("file_name", WITH_BF16)
+def test_kernels_give_in_bfloat16_what_they_give_in_float32(file_name: str) -> None:
+    backend, runner = Backend("emulated"), BothTypes()
+    if missing := backend.missing():
+        pytest.skip(missing)
+    with backend.active(), use_runner(runner):
+        CONTRACTS[file_name](backend, np.float32)
+    own = {kernel.name for kernel in KERNELS.values() if kernel.source.name == file_name}
+    assert own <= set(runner.runs)
+
+
+def test_there_and_back(gpu: Any) -> None:
+    values = gpu.asarray(widened(BITS[: 1 << 14]).reshape(128, 128))
+    held = narrowed(values.T)
+    assert (held.dtype, held.shape) == (BF16, (128, 128))
+    np.testing.assert_array_equal(held.get(), BITS[: 1 << 14].reshape(128, 128).T)
+    np.testing.assert_array_equal(widened_there(held).get(), values.get().T)
+    np.testing.assert_array_equal(widened_there(held[:, ::3]).get(), values.get().T[:, ::3])
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_sums(gpu: Any, relu: bool) -> None:
+    rng = np.random.default_rng(2)
+    a, b = (as_bf16(rng.standard_normal((5, 700))).astype(np.float32) for _ in range(2))
+    found = add_bf16(narrowed(gpu.asarray(a)), narrowed(gpu.asarray(b)), relu)
+    expected = as_bf16((a.astype(float) + b).astype(np.float32))
+    np.testing.assert_array_equal(widened(found.get()), np.maximum(expected, 0) if relu else expected)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES[:2])

@@ -14,6 +14,7 @@ from gpucnn import functions as F
 from gpucnn.autograd.calls import FunctionCall, noting_calls
 from gpucnn.backend import precision
 from gpucnn.kernels import ways
+from gpucnn.kernels.rounding import narrowed
 from tests.backends import Backend, host
 
 RNG = np.random.default_rng(0)
@@ -35,14 +36,20 @@ def equal_but_for_ties(found: Any, expected: Any, name: str) -> None:
     assert ((apart <= 1) | (np.abs(ours - wanted) < 1e-5 * np.abs(wanted).max())).all(), name
 
 
-def repeated(backend: Backend, call: FunctionCall) -> tuple[Tensor, list[Tensor]]:
-    """The call on a device, from copies of its arguments, and those of them that have gradients."""
+def repeated(backend: Backend, call: FunctionCall, stored: bool = False) -> tuple[Tensor, list[Tensor]]:
+    """The call on a device, from copies of its arguments, and those of them that have gradients.
+
+    What is rounded is in float32, or `stored` in two bytes, as kernels of a GPU pass it on.
+    """
     learning: list[Tensor] = []
 
     def given(name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         copy = backend.tensor(np.array(host(value.data)), requires_grad=value.requires_grad)
+        if stored and value.is_bf16:
+            copy = Tensor.of_stored(narrowed(copy.array))
+            copy.requires_grad = value.requires_grad
         copy.is_bf16 = value.is_bf16
         if value.requires_grad:
             learning.append(copy)
@@ -52,10 +59,10 @@ def repeated(backend: Backend, call: FunctionCall) -> tuple[Tensor, list[Tensor]
     return getattr(F, call.name)(**arguments), learning
 
 
-def check_call(backend: Backend, call: FunctionCall) -> None:
+def check_call(backend: Backend, call: FunctionCall, stored: bool) -> None:
     gradient = RNG.standard_normal(call.output.shape).astype(np.float32)
     with precision("bf16"):
-        found, ours = repeated(backend, call)
+        found, ours = repeated(backend, call, stored)
         with ways.use("plain"):
             expected, theirs = repeated(Backend("plain"), call)
             if expected.requires_grad:
@@ -100,6 +107,7 @@ def test_each_call_of_a_step_gives_what_the_cpu_gives(backend: Backend, name: st
     for call in calls:
         kind = call.name, call.arguments["x"].shape if "x" in call.arguments else ()
         if kind not in kinds or call.arguments.get("residual") is not None:
-            check_call(backend, call)
+            for stored in (False, True)[: 1 if backend.on_cpu else 2]:
+                check_call(backend, call, stored)
         kinds.add(kind)
     assert {one for one, _ in kinds} >= {"conv2d", "batch_norm", "linear", "cross_entropy"}

@@ -12,6 +12,7 @@ from gpucnn.kernels.batch_norm import compiled, cuda, numpy_way, plain
 from gpucnn.kernels.batch_norm.plain import Gradients as Gradients
 from gpucnn.kernels.batch_norm.plain import Running as Running
 from gpucnn.kernels.batch_norm.plain import Statistics as Statistics
+from gpucnn.kernels.kernel import ARITHMETIC
 from gpucnn.kernels.ways import Way, choose
 
 BATCH_NORM = {
@@ -41,7 +42,7 @@ def batch_norm(
 ) -> tuple[Array, Statistics]:
     """(values - mean) / sqrt(variance + eps) * weight + bias, with `residual` added, or the ReLU of that; and the statistics.
 
-    Values and residual are (N, C, P), contiguous, of a float dtype, weight and bias (C,) or None. The variance comes from
+    Values and residual are (N, C, P), contiguous, of a float dtype, or bfloat16 on a GPU, see `kernel.BF16`; weight and bias (C,) or None. The variance comes from
     differences from the mean, so that a large mean does not swallow it; float16 is computed in float32. `running` statistics,
     unless there are no values, move in place.
     """
@@ -88,9 +89,10 @@ def next_share(count: Array) -> Array:
 
 
 def _are_alike(running: Running, values: Array) -> bool:
-    """Whether running statistics are what kernels can write to: contiguous, and of the dtype of the values."""
+    """Whether running statistics are what kernels can write to: contiguous, and of the dtype that values are computed in."""
     kept = (array for array in running[:2] if array is not None)
-    return all(array.dtype == values.dtype and array.flags.c_contiguous for array in kept)
+    dtype = ARITHMETIC.get(values.dtype, values.dtype)
+    return all(array.dtype == dtype and array.flags.c_contiguous for array in kept)
 
 
 def _in_float32(

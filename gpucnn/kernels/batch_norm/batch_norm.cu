@@ -72,7 +72,7 @@ __device__ A add_up_squares(
 
 // The mean of every stretch, and the sum of the squares of what differs from it.
 extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_statistics(
-    const T* values, T* means, T* squares, int elements, int channels, int positions, int parts, int length)
+    const T* values, A* means, A* squares, int elements, int channels, int positions, int parts, int length)
 {
     __shared__ A partial[BLOCK];
     for (int task = blockIdx.x; task < channels * parts; task += gridDim.x) {
@@ -80,24 +80,24 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_statistics(
         A mean;
         const A square = add_up_squares(values, start, count, channel, channels, positions, partial, &mean);
         if (threadIdx.x == 0) {
-            means[task] = (T)mean;
-            squares[task] = (T)square;
+            means[task] = mean;
+            squares[task] = square;
         }
     }
 }
 
 // A running statistic, moved towards that of the batch by a share of the way.
-__device__ void move(T* running, int channel, A fresh, A kept, A share)
+__device__ void move(A* running, int channel, A fresh, A kept, A share)
 {
-    if (running) running[channel] = (T)(kept * (A)running[channel] + share * fresh);
+    if (running) running[channel] = kept * running[channel] + share * fresh;
 }
 
 // The output, the table, and running statistics moved by `momentum`, if it is given, else by `share`, of which 1 - share is
 // `kept`; the variance, times `unbiased`, is that of a sample.
 extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm(
-    const T* values, const T* means, const T* squares, const T* weight, const T* bias, const T* residual, T* running_mean,
-    T* running_variance, const T* momentum, T* output, T* table, int elements, int channels, int positions, int parts,
-    int length, T eps, T kept, T share, T unbiased, int relu)
+    const T* values, const A* means, const A* squares, const A* weight, const A* bias, const T* residual, A* running_mean,
+    A* running_variance, const A* momentum, T* output, A* table, int elements, int channels, int positions, int parts,
+    int length, A eps, A kept, A share, A unbiased, int relu)
 {
     __shared__ A partial[BLOCK];
     __shared__ A centre, factor;
@@ -108,33 +108,33 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm(
         __syncthreads();  // until all have done the task before
         if (threadIdx.x == 0) {
             if (means) {
-                const T *own_means = means + channel * parts, *own_squares = squares + channel * parts;
-                const A first = (A)own_means[0];  // from which the others differ little, so that no digits get lost
+                const A *own_means = means + channel * parts, *own_squares = squares + channel * parts;
+                const A first = own_means[0];  // from which the others differ little, so that no digits get lost
                 A shift = 0;
                 for (int part = 1; part < parts; ++part)
-                    shift += (A)(min(length, elements - part * length)) * ((A)own_means[part] - first);
+                    shift += (A)(min(length, elements - part * length)) * (own_means[part] - first);
                 mean = first + shift / (A)elements;
                 for (int part = 0; part < parts; ++part) {
-                    const A difference = (A)own_means[part] - mean;
-                    square += (A)own_squares[part] + (A)(min(length, elements - part * length)) * difference * difference;
+                    const A difference = own_means[part] - mean;
+                    square += own_squares[part] + (A)(min(length, elements - part * length)) * difference * difference;
                 }
             }
-            const A variance = square / (A)elements, inverse = (A)1 / sqrt(variance + (A)eps);
+            const A variance = square / (A)elements, inverse = (A)1 / sqrt(variance + eps);
             centre = mean;
-            factor = weight ? inverse * (A)weight[channel] : inverse;
+            factor = weight ? inverse * weight[channel] : inverse;
             if (start == 0) {
-                table[channel] = (T)mean;
-                table[channels + channel] = (T)variance;
-                table[2 * channels + channel] = (T)inverse;
-                table[3 * channels + channel] = (T)factor;
-                table[4 * channels + channel] = bias ? bias[channel] : (T)0;
-                const A moved = momentum ? (A)momentum[0] : (A)share, stays = momentum ? (A)1 - moved : (A)kept;
+                table[channel] = mean;
+                table[channels + channel] = variance;
+                table[2 * channels + channel] = inverse;
+                table[3 * channels + channel] = factor;
+                table[4 * channels + channel] = bias ? bias[channel] : (A)0;
+                const A moved = momentum ? momentum[0] : share, stays = momentum ? (A)1 - moved : kept;
                 move(running_mean, channel, mean, stays, moved);
-                move(running_variance, channel, variance * (A)unbiased, stays, moved);
+                move(running_variance, channel, variance * unbiased, stays, moved);
             }
         }
         __syncthreads();
-        const A shift = bias ? (A)bias[channel] : (A)0;
+        const A shift = bias ? bias[channel] : (A)0;
         Walk at = walk_from(start + threadIdx.x, channel, channels, positions);
         for (int i = threadIdx.x; i < count; i += BLOCK, go_on(at)) {
             A value = fma((A)values[at.place] - centre, factor, shift);
@@ -149,10 +149,10 @@ struct Channel {
     A mean, inverse, factor, shift;
 };
 
-__device__ Channel channel_of(const T* table, int channel, int channels)
+__device__ Channel channel_of(const A* table, int channel, int channels)
 {
-    const T* own = table + channel;
-    return {(A)own[0], (A)own[2 * channels], (A)own[3 * channels], (A)own[4 * channels]};
+    const A* own = table + channel;
+    return {own[0], own[2 * channels], own[3 * channels], own[4 * channels]};
 }
 
 // The gradient before ReLU. With a residual the `output` tells what ReLU stopped; without one it is computed again, as that
@@ -185,7 +185,7 @@ __device__ A add_up_products(
 
 // For every stretch both sums.
 extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_sums(
-    const T* gradient, const T* values, const T* output, const T* table, T* passed, T* sums, T* products, int elements,
+    const T* gradient, const T* values, const T* output, const A* table, T* passed, A* sums, A* products, int elements,
     int channels, int positions, int parts, int length, int relu)
 {
     __shared__ A partial[BLOCK];
@@ -196,16 +196,16 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_sums(
         A product;
         const A sum = add_up_products(gradient, values, output, passed, own, at, count, relu, partial, &product);
         if (threadIdx.x == 0) {
-            sums[task] = (T)sum;
-            products[task] = (T)product;
+            sums[task] = sum;
+            products[task] = product;
         }
     }
 }
 
 // The gradients of the values, and of weight and bias where they are asked for.
 extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_gradient(
-    const T* gradient, const T* values, const T* output, const T* table, const T* sums, const T* products, T* passed,
-    T* values_gradient, T* weight_gradient, T* bias_gradient, int elements, int channels, int positions, int parts,
+    const T* gradient, const T* values, const T* output, const A* table, const A* sums, const A* products, T* passed,
+    T* values_gradient, A* weight_gradient, A* bias_gradient, int elements, int channels, int positions, int parts,
     int length, int relu)
 {
     __shared__ A partial[BLOCK];
@@ -221,13 +221,13 @@ extern "C" __global__ void __launch_bounds__(BLOCK) batch_norm_gradient(
         __syncthreads();  // until all have done the task before
         if (threadIdx.x == 0) {
             for (int part = channel * parts; sums && part < (channel + 1) * parts; ++part) {
-                own_sum += (A)sums[part];
-                own_product += (A)products[part];
+                own_sum += sums[part];
+                own_product += products[part];
             }
             sum = own_sum;
             product = own_product;
-            if (start == 0 && weight_gradient) weight_gradient[channel] = (T)product;
-            if (start == 0 && bias_gradient) bias_gradient[channel] = (T)sum;
+            if (start == 0 && weight_gradient) weight_gradient[channel] = product;
+            if (start == 0 && bias_gradient) bias_gradient[channel] = sum;
         }
         __syncthreads();
         const A through_mean = sum / (A)elements, through_variance = product / (A)elements * own.inverse;

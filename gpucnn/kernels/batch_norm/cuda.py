@@ -7,32 +7,37 @@ from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.kernels.batch_norm.plain import Gradients, Running, Statistics, unbiased
-from gpucnn.kernels.kernel import Kernel
+from gpucnn.kernels.kernel import ARITHMETIC, Kernel
 from gpucnn.kernels.launch import contiguous, launch
 from gpucnn.kernels.ways import Way
 
 SOURCE = Path(__file__).with_name("batch_norm.cu")
 _SHAPE = "int elements, int channels, int positions, int parts, int length"
-STATISTICS = Kernel(SOURCE, "batch_norm_statistics", f"const T* values, T* means, T* squares, {_SHAPE}")
+STATISTICS = Kernel(
+    SOURCE, "batch_norm_statistics", f"const T* values, A* means, A* squares, {_SHAPE}", bf16=True
+)
 NORMALIZE = Kernel(
     SOURCE,
     "batch_norm",
-    "const T* values, const T* means = null, const T* squares = null, const T* weight = null, const T* bias = null, "
-    "const T* residual = null, T* running_mean = null, T* running_variance = null, const T* momentum = null, T* output, "
-    f"T* table, {_SHAPE}, T eps, T kept, T share, T unbiased, int relu",
+    "const T* values, const A* means = null, const A* squares = null, const A* weight = null, const A* bias = null, "
+    "const T* residual = null, A* running_mean = null, A* running_variance = null, const A* momentum = null, T* output, "
+    f"A* table, {_SHAPE}, A eps, A kept, A share, A unbiased, int relu",
+    bf16=True,
 )
 SUMS = Kernel(
     SOURCE,
     "batch_norm_sums",
-    "const T* gradient, const T* values, const T* output = null, const T* table, T* passed = null, T* sums, T* products, "
+    "const T* gradient, const T* values, const T* output = null, const A* table, T* passed = null, A* sums, A* products, "
     f"{_SHAPE}, int relu",
+    bf16=True,
 )
 GRADIENT = Kernel(
     SOURCE,
     "batch_norm_gradient",
-    "const T* gradient, const T* values, const T* output = null, const T* table, const T* sums = null, "
-    "const T* products = null, T* passed = null, T* values_gradient, T* weight_gradient = null, T* bias_gradient = null, "
+    "const T* gradient, const T* values, const T* output = null, const A* table, const A* sums = null, "
+    "const A* products = null, T* passed = null, T* values_gradient, A* weight_gradient = null, A* bias_gradient = null, "
     f"{_SHAPE}, int relu",
+    bf16=True,
 )
 
 ELEMENTS_PER_BLOCK = 4096
@@ -52,8 +57,8 @@ def batch_norm(
     running: Running | None,
 ) -> tuple[Array, Statistics]:
     """See `batch_norm` of this folder."""
-    xp, dtype, channels = xp_of(values), values.dtype, values.shape[1]
-    output, table = xp.empty(values.shape, dtype), xp.empty((5, channels), dtype)
+    xp, dtype, channels = xp_of(values), ARITHMETIC[values.dtype], values.shape[1]
+    output, table = xp.empty(values.shape, values.dtype), xp.empty((5, channels), dtype)
     threads, parts, sizes = _work(values)
     means, squares = _of_parts(values, parts)
     if means is not None:
@@ -96,7 +101,7 @@ def _of_parts(values: Array, parts: int) -> tuple[Array | None, Array | None]:
     """Two arrays (C, parts) for what the first launch finds; none where one launch does it all."""
     if parts == 1:
         return None, None
-    first, second = xp_of(values).empty((2, values.shape[1], parts), values.dtype)
+    first, second = xp_of(values).empty((2, values.shape[1], parts), ARITHMETIC[values.dtype])
     return first, second
 
 

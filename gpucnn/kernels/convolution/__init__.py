@@ -1,9 +1,11 @@
 """Convolution and its gradients. `plain` is the text to read; the other ways find the same, faster."""
 
-from gpucnn.backend import Array
+from gpucnn.backend import Array, xp_of
 from gpucnn.checks import public_names as _public_names
 from gpucnn.kernels.convolution import compiled, cuda, depthwise, implicit, numpy_way, plain, tensor_cores
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
+from gpucnn.kernels.kernel import BF16
+from gpucnn.kernels.rounding import narrowed, round_to, widened
 from gpucnn.kernels.ways import Suits, Way, choose
 
 CONV2D = {
@@ -31,12 +33,22 @@ SUITS: Suits = {
     Way.COMPILED: compiled.suits,
 }
 
+BF16_WAYS = frozenset({Way.TENSOR_CORES})
+"""Those whose kernels take images and gradients of bfloat16 in two bytes, and round the weights. The others get float32."""
+
 __all__ = ["Convolution", "Gradients", "conv2d", "conv2d_gradients"]
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
-    """Cross-correlate images (N, C, H, W) with weight (O, C / groups, KH, KW) and add bias (O,): (N, O, OH, OW)."""
-    way = _way(task, images, weight, bias)
+    """Cross-correlate images (N, C, H, W) with weight (O, C / groups, KH, KW) and add bias (O,): (N, O, OH, OW).
+
+    On a GPU images may be of bfloat16 in two bytes, see `kernel.BF16`, and then the output is, too. Weight and bias are float32
+    beside it; the weight is rounded before it is multiplied.
+    """
+    is_bf16 = images.dtype == BF16
+    way = _way(task, None if is_bf16 else images, weight, bias)
+    if is_bf16 and way not in BF16_WAYS:
+        return narrowed(CONV2D[way](task, widened(images), round_to("bf16", weight), bias))
     return CONV2D[way](task, images, weight, bias)
 
 
@@ -45,10 +57,29 @@ def conv2d_gradients(
 ) -> None:
     """Fill the gradients that are `found` from `gradient`, that of the output.
 
-    `images` are only looked at for the gradient of the weight, and `output` where the convolution is one with ReLU.
+    `images` are only looked at for the gradient of the weight, and `output` where the convolution is one with ReLU. Where
+    `conv2d` takes bfloat16, so are these, with the gradient and that of the images; what is found for weight and bias is float32.
     """
-    way = _way(task, gradient, images, weight)
-    GRADIENTS[way](task, gradient, images, weight, output, found)
+    is_bf16 = gradient.dtype == BF16
+    way = _way(task, weight) if is_bf16 else _way(task, gradient, images, weight)
+    if is_bf16 and way not in BF16_WAYS:
+        _gradients_in_float32(way, task, gradient, images, weight, output, found)
+    else:
+        GRADIENTS[way](task, gradient, images, weight, output, found)
+
+
+def _gradients_in_float32(
+    way: Way, task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None,
+    found: Gradients,
+) -> None:  # fmt: skip
+    """`conv2d_gradients` of arrays of bfloat16, in a way that does not take them."""
+    gradient, images, output = (None if one is None else widened(one) for one in (gradient, images, output))
+    wide = found
+    if found.images is not None:
+        wide = found._replace(images=xp_of(gradient).empty(found.images.shape, gradient.dtype))
+    GRADIENTS[way](task, gradient, images, round_to("bf16", weight), output, wide)
+    if found.images is not None:
+        found.images[...] = narrowed(wide.images)
 
 
 def _way(task: Convolution, *arrays: Array | None) -> Way:

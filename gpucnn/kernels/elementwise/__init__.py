@@ -40,6 +40,11 @@ def add(a: Array, b: Array, relu: bool = False) -> Array:
     return ADD[choose(ADD, a, b, task=(a, b), suits=SUITS_ADD)](a, b, relu)
 
 
+def add_bf16(a: Array, b: Array, relu: bool = False) -> Array:
+    """The same for arrays of one shape that hold bfloat16 on a GPU, see `kernel.BF16`: to others they are integers."""
+    return cuda.add_bf16(a, b, relu)
+
+
 def add_to(place: Array, more: Array) -> None:
     """place += more, for an array of its shape and dtype."""
     ADD_TO[choose(ADD_TO, place, more, task=(place, more), suits=SUITS_ADD)](place, more)

@@ -9,7 +9,7 @@
 // every image before. Steps may be below 0: unsigned numbers wrap around, and the sum is right.
 
 extern "C" __global__ void bias_relu(
-    const T* rows, const T* bias, T* images, I size, Divisor channels, Divisor positions,
+    const T* rows, const A* bias, T* images, I size, Divisor channels, Divisor positions,
     I image_stride, I channel_stride, int relu)
 {
     const I threads = gridDim.x * blockDim.x;
@@ -17,7 +17,7 @@ extern "C" __global__ void bias_relu(
     for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
         const I plane = i / positions, channel = plane % channels, image = plane / channels;
         A value = (A)rows[i + plane * plane_step + image * image_step];
-        if (bias) value += (A)bias[channel];
+        if (bias) value += bias[channel];
         images[i] = (T)(relu && value <= 0 ? (A)0 : value);  // a NaN stays a NaN
     }
 }

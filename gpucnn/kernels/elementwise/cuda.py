@@ -1,4 +1,4 @@
-"""On a GPU: one launch each, of the kernels in bias_relu.cu.
+"""On a GPU: one launch each, of the kernels in bias_relu.cu and sum.cu.
 
 A convolution's product has *rows* there, all images side by side: (1, C, N * P), for N images of P positions. Layers take and
 give *images*, (N, C, H, W). The kernels go from one layout to the other on the way.
@@ -14,14 +14,19 @@ SOURCE = Path(__file__).with_name("bias_relu.cu")
 BIAS_RELU = Kernel(
     SOURCE,
     "bias_relu",
-    "const T* rows, const T* bias = null, T* images, I size, Divisor channels, Divisor positions, "
+    "const T* rows, const A* bias = null, T* images, I size, Divisor channels, Divisor positions, "
     "I image_stride, I channel_stride, int relu",
+    bf16=True,
 )
 BIAS_RELU_GRADIENT = Kernel(
     SOURCE,
     "bias_relu_gradient",
     "const T* gradient, const T* output = null, T* rows, I size, Divisor channels, Divisor positions, "
     "I image_stride, I channel_stride",
+    bf16=True,
+)
+ADD = Kernel(
+    Path(__file__).with_name("sum.cu"), "add", "const T* a, const T* b, T* total, I size, int relu", bf16=True
 )
 
 
@@ -38,6 +43,13 @@ def relu_gradient(gradient: Array, output: Array) -> Array:
     arrays = (contiguous(gradient), contiguous(output), passed)
     launch(BIAS_RELU_GRADIENT, size, *arrays, size, 1, max(size, 1), 0, 0)
     return passed
+
+
+def add_bf16(a: Array, b: Array, relu: bool) -> Array:
+    """See `add_bf16` of this folder."""
+    total = xp_of(a).empty(a.shape, a.dtype)
+    launch(ADD, total.size, contiguous(a), contiguous(b), total, total.size, int(relu))
+    return total
 
 
 def add_bias(values: Array, bias: Array | None, relu: bool) -> Array:

@@ -8,20 +8,21 @@ from gpucnn.kernels.launch import launch
 from gpucnn.kernels.pooling.plain import Pooling
 
 MAXIMA, MEANS = Path(__file__).with_name("max_pool.cu"), Path(__file__).with_name("avg_pool.cu")
-MAX_POOL = Kernel(MAXIMA, "max_pool", f"const T* images, T* output, int* argmax = null, I size, {WINDOW}")
+MAX_POOL = Kernel(MAXIMA, "max_pool", f"const T* images, T* output, int* argmax = null, I size, {WINDOW}", bf16=True)
 MAX_POOL_SCATTER = Kernel(
     MAXIMA,
     "max_pool_scatter",
     "const T* gradient, const int* argmax, T* images, I size, Divisor cell_rows, Divisor cell_columns, "
     "int height, int width, int stride_height, int stride_width, int padding_top, int padding_left, "
     "int output_height, int output_width",
+    bf16=True,
 )
 MAX_POOL_GATHER = Kernel(
-    MAXIMA, "max_pool_gather", f"const T* gradient, const int* argmax, T* images, I size, {WINDOW}"
+    MAXIMA, "max_pool_gather", f"const T* gradient, const int* argmax, T* images, I size, {WINDOW}", bf16=True
 )
 _COUNTED = "I size, int first_row, int end_row, int first_column, int end_column"
-AVG_POOL = Kernel(MEANS, "avg_pool", f"const T* images, T* output, {_COUNTED}, {WINDOW}")
-AVG_POOL_GRADIENT = Kernel(MEANS, "avg_pool_gradient", f"const T* gradient, T* images, {_COUNTED}, {WINDOW}")
+AVG_POOL = Kernel(MEANS, "avg_pool", f"const T* images, T* output, {_COUNTED}, {WINDOW}", bf16=True)
+AVG_POOL_GRADIENT = Kernel(MEANS, "avg_pool_gradient", f"const T* gradient, T* images, {_COUNTED}, {WINDOW}", bf16=True)
 
 
 def max_pool(task: Pooling, images: Array, with_argmax: bool) -> tuple[Array, Array | None]:

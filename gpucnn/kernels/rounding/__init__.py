@@ -1,4 +1,8 @@
-"""Rounding float32 to the nearest number that a shorter float has: TF32 or bfloat16, held in float32."""
+"""Rounding float32 to the nearest number that a shorter float has: TF32 or bfloat16, held in float32.
+
+Kernels of a GPU also take and give bfloat16 as it is stored, in arrays of two bytes (`kernel.BF16`): `narrowed` and `widened` go
+there and back.
+"""
 
 from gpucnn.backend import Array
 from gpucnn.checks import public_names as _public_names
@@ -17,6 +21,16 @@ def round_to(name: str, values: Array, out: Array | None = None) -> Array:
     (PTX ISA, `cvt.rn.bf16.f32` and `cvt.rna.tf32.f32`).
     """
     return ROUND[choose(ROUND, values, out, task=name, suits=SUITS)](name, values, out)
+
+
+def narrowed(values: Array) -> Array:
+    """Each of `values`, float32 of any shape on a GPU, as the nearest bfloat16, in two bytes."""
+    return cuda.narrowed(values)
+
+
+def widened(values: Array) -> Array:
+    """Values of bfloat16 in two bytes, on a GPU, as float32."""
+    return cuda.widened(values)
 
 
 __all__ = _public_names(globals())
