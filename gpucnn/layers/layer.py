@@ -55,7 +55,7 @@ class Layer(TorchNames):
         if not self._looked_at_lists:
             self._look_at_lists()
         tensors = list(map(self._take, inputs))
-        with beside(tensors[0].array) if tensors else nullcontext():
+        with beside(tensors[0].held) if tensors else nullcontext():
             if self._hooks and current_calls.get() is None:
                 return hooks.called_with_hooks(self, tensors, options)
             return self._called(tensors, options)
