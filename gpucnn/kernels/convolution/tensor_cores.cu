@@ -18,16 +18,15 @@
 // Numbers in a word: one TF32, or two bf16.
 #define PACK (sizeof(T) == 2 ? 2 : 1)
 
-// Words of a row, or column, in a step; and from one to the next: of any eight, 16 bytes each lie in banks of their own.
+// Words of a row, or column, in a step.
 #define WORDS 16
-#define APART 20
 
 // Rows and columns of a tile together, at most.
-#define MOST_LINES 272
+#define MOST_LINES 320
 
 // In the weight's gradient each lane of a warp reads the positions of one word, for so many rows and columns at most.
 #define POSITIONS_OF_A_STEP (32 * PACK)
-#define LONG_APART 36
+#define APART 36
 #define MOST_LONG_LINES 224
 #define MOST_ROWS_A_WARP 8
 #define MOST_TAPS_A_WARP 32
@@ -60,7 +59,7 @@ struct Share {
 };
 __device__ __forceinline__ Share share_of(int rows, int columns)
 {
-    const int height = rows < 64 ? 1 : 2, across = WARPS * height * 16 / rows;
+    const int height = rows < 32 || (rows == 32 && columns < 256) ? 1 : 2, across = WARPS * height * 16 / rows;
     return {height, columns / across / 8, across};
 }
 __device__ __forceinline__ int first_row(Share own) { return threadIdx.x / 32 / own.across * own.rows * 16; }
@@ -70,20 +69,32 @@ __device__ __forceinline__ int first_column(Share own) { return threadIdx.x / 32
 __device__ __forceinline__ int row_of(Share own, int i, int r) { return first_row(own) + i * 16 + r / 2 * 8 + threadIdx.x % 32 / 4; }
 __device__ __forceinline__ int column_of(Share own, int j, int r) { return first_column(own) + j * 8 + threadIdx.x % 4 * 2 + r % 2; }
 
-// Add the products of 16 words of a warp's rows and columns, which lie `apart` words from one another, to its sums.
-__device__ __forceinline__ void multiply(const unsigned* left, const unsigned* right, int apart, Share own, Sums& sums)
+// Where a word of a row, or column, lies in a step: fours of words are turned round from row to row, so that of eight rows the 16
+// bytes that ldmatrix takes, and those that eight threads write, lie in different banks. Every eighth row is alike.
+__device__ __forceinline__ int place_of(int row, int word) { return row * WORDS + (word / 4 ^ row / 2 % 4) * 4 + word % 4; }
+
+// Add the products of 16 words of a warp's rows and columns to its sums. They are `apart` words from one another; `turned` says
+// whether they lie as place_of has it, or one word after the other.
+__device__ __forceinline__ void multiply(
+    const unsigned* left, const unsigned* right, int apart, bool turned, Share own, Sums& sums)
 {
+    left += first_row(own) * apart;
+    right += first_column(own) * apart;
     const int lane = threadIdx.x % 32;
     unsigned a[MOST_ROWS][2][4];
 #pragma unroll
     for (int i = 0; i < own.rows; ++i)
 #pragma unroll
         for (int half = 0; half < 2; ++half)
-            load_matrices(a[i][half], left + (first_row(own) + i * 16 + lane % 16) * apart + half * 8 + lane / 16 * 4);
+            {
+            const int row = lane % 16, word = half * 8 + lane / 16 * 4;
+            load_matrices(a[i][half], left + i * 16 * apart + (turned ? place_of(row, word) : row * apart + word));
+        }
 #pragma unroll
     for (int j = 0; j < own.columns; ++j) {
         unsigned b[4];
-        load_matrices(b, right + (first_column(own) + j * 8 + lane % 8) * apart + lane / 8 * 4);
+        const int row = lane % 8, word = lane / 8 * 4;
+        load_matrices(b, right + j * 8 * apart + (turned ? place_of(row, word) : row * apart + word));
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const unsigned own_half[2] = {b[half * 2], b[half * 2 + 1]};
@@ -104,7 +115,7 @@ template <class Left, class Right>
 __device__ __forceinline__ void multiply_tile(
     int rows, int columns, int each, int depth, Left left_at, Right right_at, Share own, Sums& sums)
 {
-    __shared__ __align__(16) unsigned lines[2][MOST_LINES * APART];
+    __shared__ __align__(16) unsigned lines[2][MOST_LINES * WORDS];
     const int parts = BLOCK / columns, words = WORDS / parts, numbers = words * PACK;
     const int steps = (each * TAPS + numbers - 1) / numbers, rounds = (depth + each * parts - 1) / (each * parts);
     const int part = threadIdx.x / columns, column = threadIdx.x % columns;
@@ -127,13 +138,14 @@ __device__ __forceinline__ void multiply_tile(
         }
     };
     const auto store = [&](unsigned* left) {
-        unsigned* right = left + rows * APART + column * APART + part * words;
+        unsigned* right = left + rows * WORDS;
 #pragma unroll
-        for (int i = 0; i < rows / 16; ++i) left[(row + i * 16) * APART + word] = rounded_word_of(of_rows[i]);
+        for (int i = 0; i < rows / 16; ++i) left[place_of(row, word) + i * 16 * WORDS] = rounded_word_of(of_rows[i]);
 #pragma unroll
         for (int i = 0; i < words; i += 4)
-            *(uint4*)(right + i) = make_uint4(word_of(of_column + i * PACK), word_of(of_column + (i + 1) * PACK),
-                                              word_of(of_column + (i + 2) * PACK), word_of(of_column + (i + 3) * PACK));
+            *(uint4*)(right + place_of(column, part * words + i)) = make_uint4(
+                word_of(of_column + i * PACK), word_of(of_column + (i + 1) * PACK), word_of(of_column + (i + 2) * PACK),
+                word_of(of_column + (i + 3) * PACK));
     };
 
     int now = 0;
@@ -145,7 +157,7 @@ __device__ __forceinline__ void multiply_tile(
         for (int step = 0; step < steps; ++step) {
             const bool goes_on = step + 1 < steps || round + 1 < rounds;
             if (goes_on) fetch(step + 1 < steps ? round : round + 1, (step + 1) % steps);
-            multiply(lines[now], lines[now] + rows * APART, APART, own, sums);
+            multiply(lines[now], lines[now] + rows * WORDS, WORDS, true, own, sums);
             now ^= 1;
             if (goes_on) store(lines[now]);
             __syncthreads();  // the next step is there, and what was read may be written over
@@ -252,11 +264,12 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_images_gradient(
 extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
     const T* gradient, const T* output, const T* images, A* slices, I positions, I length)
 {
-    __shared__ __align__(16) unsigned left[MOST_LONG_LINES * LONG_APART];
+    __shared__ __align__(16) unsigned left[MOST_LONG_LINES * APART];
     const int taps = weight_channels * TAPS;
-    const int across = share_of(weight_rows, 0).across, columns = (taps + across * 8 - 1) / (across * 8) * (across * 8);
+    const int across = share_of(weight_rows, 0).across;
+    const int columns = (taps + across * 8 - 1) / (across * 8) * (across * 8);
     const Share own = share_of(weight_rows, columns);
-    unsigned* right = left + weight_rows * LONG_APART;
+    unsigned* right = left + weight_rows * APART;
     const int row_tiles = (filters + weight_rows - 1) / weight_rows;
     const int column_tiles = (channels + weight_channels - 1) / weight_channels;
     const I tiles = (positions + length - 1) / length * (row_tiles * column_tiles * groups);
@@ -266,7 +279,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
         const int first_channel = tile / row_tiles % column_tiles * weight_channels;
         const int group = tile / (row_tiles * column_tiles) % groups;
         const I slice = tile / (row_tiles * column_tiles * groups), stop = min((slice + 1) * length, positions);
-        for (int column = taps + warp; column < columns; column += WARPS) right[column * LONG_APART + lane] = 0;
+        for (int column = taps + warp; column < columns; column += WARPS) right[column * APART + lane] = 0;
         float of_rows[MOST_ROWS_A_WARP][PACK], of_columns[MOST_TAPS_A_WARP][PACK], row_sums[MOST_ROWS_A_WARP] = {};
 
         // A warp reads every eighth row and channel, each lane at positions of its own.
@@ -301,7 +314,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
         const auto store = [&] {
 #pragma unroll
             for (int i = 0; i < weight_rows / WARPS; ++i) {
-                left[(warp + i * WARPS) * LONG_APART + lane] = word_of(of_rows[i]);
+                left[(warp + i * WARPS) * APART + lane] = word_of(of_rows[i]);
                 for (int p = 0; p < PACK; ++p) row_sums[i] += of_rows[i][p];
             }
 #pragma unroll
@@ -309,7 +322,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
                 if (warp + i >= weight_channels) continue;
 #pragma unroll
                 for (int tap = 0; tap < TAPS; ++tap)
-                    right[((warp + i) * TAPS + tap) * LONG_APART + lane] = word_of(of_columns[i / WARPS * TAPS + tap]);
+                    right[((warp + i) * TAPS + tap) * APART + lane] =
+                        word_of(of_columns[i / WARPS * TAPS + tap]);
             }
         };
 
@@ -320,7 +334,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
             __syncthreads();
             if (first + POSITIONS_OF_A_STEP < stop) fetch(first + POSITIONS_OF_A_STEP);
 #pragma unroll
-            for (int word = 0; word < 2 * WORDS; word += WORDS) multiply(left + word, right + word, LONG_APART, own, sums);
+            for (int word = 0; word < 2 * WORDS; word += WORDS) multiply(left + word, right + word, APART, false, own, sums);
             __syncthreads();  // until all have read what this step has brought
         }
 #pragma unroll

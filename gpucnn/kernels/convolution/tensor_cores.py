@@ -1,6 +1,6 @@
 """Convolution on a GPU's tensor cores, without columns: as `implicit`, in TF32 or bf16. See tensor_cores.cu.
 
-Tensor cores multiply faster than threads gather, so tiles are chosen for how often an element is gathered.
+Tiles are chosen by the clocks that they take, which `tensor_clocks` counts, on a large GPU.
 """
 
 from functools import lru_cache, partial
@@ -21,7 +21,7 @@ from gpucnn.kernels.convolution.implicit import (
     parts,
     positions_of,
 )
-from gpucnn.kernels.convolution.tensor_clocks import STEP, WARPS, WORDS, product_clocks, weight_clocks
+from gpucnn.kernels.convolution.tensor_clocks import STEP, WARPS, WORDS, product_clocks, tile_clocks, weight_clocks
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.kernel import BF16, Kernel
 
@@ -52,11 +52,11 @@ WEIGHT_GRADIENT = Kernel(
 )
 KERNELS = implicit.Kernels(FORWARD, IMAGES_GRADIENT, WEIGHT_GRADIENT)
 
-TILES = ((64, 128), (64, 64), (32, 128), (32, 64), (16, 256), (16, 128), (16, 64))
+TILES = ((64, 256), (64, 128), (64, 64), (32, 256), (32, 128), (32, 64), (16, 256), (16, 128), (16, 64))
 """(rows, columns) of a tile that a block works on, large ones first: they read each element less often."""
 
-GATHERING = 56
-"""What it costs to gather an element of the columns, in rows that are multiplied with it: instructions for both, counted."""
+MULTIPROCESSORS = 128
+"""Of a large GPU, for which tiles are chosen."""
 
 WEIGHT_ROWS, WEIGHT_COLUMNS, WEIGHT_TAPS = (64, 32, 16), 160, 32
 """Filters of a tile of the weight's gradient, the most columns, and the most taps that a lane reads."""
@@ -90,9 +90,9 @@ def plan_of(task: Convolution, is_bf16: bool = False) -> Plan:
     numbers = 2 if is_bf16 else 1
     channels, taps, groups = task.weight_shape[1], prod(task.window.kernel), task.groups
     filters, positions, pixels = task.weight_shape[0] // groups, positions_of(task), prod(task.image_shape) // task.image_shape[1]
-    forward, forward_tiles = _tile(filters, positions, groups, channels, WORDS * numbers)
-    images, images_tiles = _tile(channels, pixels, groups, filters, WORDS * numbers)
-    rows = min(WEIGHT_ROWS, key=lambda rows: parts(filters, rows) * (rows + GATHERING))
+    forward, forward_tiles = _tile(filters, positions, groups, channels, taps, WORDS * numbers)
+    images, images_tiles = _tile(channels, pixels, groups, filters, taps, WORDS * numbers)
+    rows = next((rows for rows in WEIGHT_ROWS if rows < 2 * filters), WEIGHT_ROWS[-1])
     together = min(channels, WEIGHT_COLUMNS // taps, WEIGHT_TAPS // taps * WARPS)
     if WARPS < together < channels:
         together -= together % WARPS  # so that all warps read as many
@@ -104,21 +104,22 @@ def plan_of(task: Convolution, is_bf16: bool = False) -> Plan:
     return Plan(constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
-def _tile(rows: int, columns: int, groups: int, depth: int, step: int) -> tuple[tuple[int, int, int], int]:
+def _tile(
+    rows: int, columns: int, groups: int, depth: int, taps: int, step: int
+) -> tuple[tuple[int, int, int], int]:
     """Rows and columns of a tile for `groups` products, and the channels of the depth that a thread gathers in a round.
 
-    With how many tiles there are.
+    With how many tiles there are. It is the one that takes the fewest clocks, wave by wave.
     """
 
     def count(shape: tuple[int, int]) -> int:
         return parts(rows, shape[0]) * parts(columns, shape[1]) * groups
 
-    def cost(shape: tuple[int, int]) -> tuple[int, bool, int]:
-        tiles = count(shape)
-        few = tiles < FEWEST_TILES
-        return parts(rows, shape[0]) * (shape[0] + GATHERING), few, -tiles if few else tiles
+    def each(shape: tuple[int, int]) -> int:
+        return parts(depth, parts(depth, step) * (WARPS * 32 // shape[1]))
 
-    height, width = min(TILES, key=cost)
-    sharing = WARPS * 32 // width
-    rounds = parts(depth, step)
-    return (height, width, parts(depth, rounds * sharing)), count((height, width))
+    def cost(shape: tuple[int, int]) -> int:
+        return parts(count(shape), MULTIPROCESSORS) * tile_clocks(*shape, each(shape), depth, taps)
+
+    best = min(TILES, key=cost)
+    return (*best, each(best)), count(best)
