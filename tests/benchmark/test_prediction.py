@@ -84,13 +84,22 @@ def test_clocks_of_a_tile() -> None:
     """Of 64 x 64, in a step of 16 words: what is gathered, weights, what is stored, what 8 warps read of 32 x 16 each."""
     step = 64 / 32 * 16 * 1.5 + 64 * 4 + (64 + 64) * 16 / 32 + 8 * (32 + 16) * 64 / 128
     assert tile_clocks(64, 64, 4, 64, 9) == round(4 * 9 * step + 64 * 64 / 4)
-    assert tile_clocks(64, 64, 2, 7, 3) == round(2 * step + 64 * 64 / 4), "7 channels for 4 threads, 6 numbers each in 4s"
+    assert tile_clocks(64, 64, 2, 7, 3) == round(2 * step + 64 * 64 / 4), (
+        "7 channels for 4 threads, 6 numbers each in 4s"
+    )
     sizes = dict.fromkeys(("groups", "channels", "filters", "kernel_height", "kernel_width", "positions", "pixels"), 1)
     sizes |= {"forward_rows": 16, "forward_columns": 64, "forward_channels": 1, "images_rows": 16, "images_columns": 64}
     sizes |= {"images_filters": 1, "filters": 17, "positions": 65, "pixels": 64, "groups": 3}
     assert product_clocks(sizes, "forward") == 2 * 2 * 3 * tile_clocks(16, 64, 1, 1, 1)
     assert product_clocks(sizes, "images") == 3 * tile_clocks(16, 64, 1, 17, 1)
-    sizes |= {"weight_rows": 64, "weight_channels": 16, "kernel_height": 3, "kernel_width": 3, "channels": 17, "filters": 64}
+    sizes |= {
+        "weight_rows": 64,
+        "weight_channels": 16,
+        "kernel_height": 3,
+        "kernel_width": 3,
+        "channels": 17,
+        "filters": 64,
+    }
     moved = (64 + 144) * (1.5 + 1) / 32 + 8 * (32 + 40) * 4 / 128
     assert weight_clocks(sizes) == round(2 * 3 * 65 * moved)
 

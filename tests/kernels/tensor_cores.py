@@ -114,7 +114,9 @@ def _compare(found: Array, exact: Array, size: Array, is_bf16: bool) -> None:
     """Within CLOSE of the exact sum; if it is stored as bfloat16, a number that something within CLOSE is rounded to."""
     error = CLOSE * size + 1e-30
     if is_bf16:
-        assert np.all((as_bf16((exact - error).astype("f4")) <= found) & (found <= as_bf16((exact + error).astype("f4"))))
+        assert np.all(
+            (as_bf16((exact - error).astype("f4")) <= found) & (found <= as_bf16((exact + error).astype("f4")))
+        )
     else:
         np.testing.assert_array_less(np.abs(found - exact), error)
 

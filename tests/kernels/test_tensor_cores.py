@@ -58,7 +58,7 @@ def test_not_a_number_and_infinity_stay_what_they_are(gpu: Backend) -> None:
 
 
 def test_the_precision_and_the_gpu_decide(gpu: Backend) -> None:
-    images, weight = np.zeros((2, 3, 6, 6), np.float32), np.zeros((4, 3, 3, 3), np.float32)
+    images = np.zeros((2, 3, 6, 6), np.float32)
     x, wide = gpu.array(images), gpu.array(images.astype(float))
     assert [way_of(array) for array in (x, wide)] == [Way.CUDA] * 2
     with precision("tf32"):

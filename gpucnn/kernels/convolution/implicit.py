@@ -185,7 +185,10 @@ def find_gradients(
         channel_sums(passed.reshape(*passed.shape[:2], -1), out=found.bias)
     if found.images is not None:
         arrays = (gradient, output, contiguous(weight), found.images)
-        pixels, threads = prod(task.image_shape) // task.image_shape[1], plan.images_tiles * kernels.images_gradient.block
+        pixels, threads = (
+            prod(task.image_shape) // task.image_shape[1],
+            plan.images_tiles * kernels.images_gradient.block,
+        )
         launch(kernels.images_gradient, threads, *arrays, pixels, *plan.constants)
 
 

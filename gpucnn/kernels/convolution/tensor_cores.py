@@ -21,8 +21,8 @@ from gpucnn.kernels.convolution.implicit import (
     parts,
     positions_of,
 )
-from gpucnn.kernels.convolution.tensor_clocks import STEP, WARPS, WORDS, product_clocks, tile_clocks, weight_clocks
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
+from gpucnn.kernels.convolution.tensor_clocks import STEP, WARPS, WORDS, product_clocks, tile_clocks, weight_clocks
 from gpucnn.kernels.kernel import BF16, Kernel
 
 SOURCE = Path(__file__).with_name("tensor_cores.cu")
@@ -81,7 +81,9 @@ def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    implicit.find_gradients(KERNELS, plan_of(task, gradient.dtype == BF16), task, gradient, images, weight, output, found)
+    implicit.find_gradients(
+        KERNELS, plan_of(task, gradient.dtype == BF16), task, gradient, images, weight, output, found
+    )
 
 
 @lru_cache(4096)
@@ -89,7 +91,11 @@ def plan_of(task: Convolution, is_bf16: bool = False) -> Plan:
     """How the kernels go about a convolution and its gradients, of arrays of bfloat16 or of float32."""
     numbers = 2 if is_bf16 else 1
     channels, taps, groups = task.weight_shape[1], prod(task.window.kernel), task.groups
-    filters, positions, pixels = task.weight_shape[0] // groups, positions_of(task), prod(task.image_shape) // task.image_shape[1]
+    filters, positions, pixels = (
+        task.weight_shape[0] // groups,
+        positions_of(task),
+        prod(task.image_shape) // task.image_shape[1],
+    )
     forward, forward_tiles = _tile(filters, positions, groups, channels, taps, WORDS * numbers)
     images, images_tiles = _tile(channels, pixels, groups, filters, taps, WORDS * numbers)
     rows = next((rows for rows in WEIGHT_ROWS if rows < 2 * filters), WEIGHT_ROWS[-1])
@@ -104,9 +110,7 @@ def plan_of(task: Convolution, is_bf16: bool = False) -> Plan:
     return Plan(constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
-def _tile(
-    rows: int, columns: int, groups: int, depth: int, taps: int, step: int
-) -> tuple[tuple[int, int, int], int]:
+def _tile(rows: int, columns: int, groups: int, depth: int, taps: int, step: int) -> tuple[tuple[int, int, int], int]:
     """Rows and columns of a tile for `groups` products, and the channels of the depth that a thread gathers in a round.
 
     With how many tiles there are. It is the one that takes the fewest clocks, wave by wave.
