@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpucnn.errors import DeviceError, KernelError
+from gpucnn.kernels.convolution import tensor_cores
 from gpucnn.kernels.kernel import KERNELS, NARROW, WIDE, IndexType, Variant, source_text
 from gpucnn.testing import sass
 from gpucnn.testing.nvrtc import Nvrtc
@@ -120,6 +121,40 @@ def test_the_share_of_a_gathering_convolution_that_multiplies(
         share = multiply_share(found[kernel], multiply_adds)
         slots.append(f"{kernel:<24}{share:6.0%} multiply-adds, {shape[1]} to {shape[2]} channels")
         assert LEAST_SHARE <= share <= 1
+
+
+SHARES_ON_TENSOR_CORES = [  # channels and filters alike: forward and the images' gradient, the weight's gradient
+    (CONVOLUTIONS[1], 0.05, 0.05),  # 16 rows, which 16 x 8 products fill once
+    (CONVOLUTIONS[2], 0.12, 0.07),
+    (CONVOLUTIONS[3], 0.15, 0.12),
+    (CONVOLUTIONS[7], 0.20, 0.12),
+]
+"""Of the instructions of a main loop, the least that multiply on tensor cores; each makes as much as 32 multiply-adds of a warp."""
+
+
+@pytest.mark.parametrize(("shape", "least", "least_of_weight"), SHARES_ON_TENSOR_CORES, ids=lambda one: str(one)[:12])
+def test_the_share_that_multiplies_on_tensor_cores(
+    nvrtc: Nvrtc,
+    disassembler: None,
+    slots: list[str],
+    shape: tuple[int, ...],
+    least: float,
+    least_of_weight: float,
+) -> None:
+    constants = convolution_constants(shape, plan_of=tensor_cores.plan_of)
+    source = source_text(tensor_cores.SOURCE, Variant(np.dtype(np.float32), NARROW, constants))
+    found = disassemble(nvrtc.machine_code(source, ARCHITECTURE))
+    for kernel in tensor_cores.KERNELS:
+        instructions = found[kernel.name]
+        loops = [
+            instructions[first : last + 1]
+            for last, end in enumerate(instructions)
+            if (first := end.target) is not None and first <= last
+        ]
+        loop = min((one for one in loops if any(each.name == "HMMA" for each in one)), key=len)
+        share = sum(one.name == "HMMA" for one in loop) / len(loop)
+        slots.append(f"{kernel.name:<24}{share:6.0%} on tensor cores, {shape[1]} to {shape[2]} channels")
+        assert (least_of_weight if kernel is tensor_cores.WEIGHT_GRADIENT else least) <= share <= 1
 
 
 def test_the_gate_shuts_out_what_was_there_before(nvrtc: Nvrtc, disassembler: None, slots: list[str]) -> None:
