@@ -22,6 +22,7 @@ from tests.mutation import ROOT, Mutant, Table
 from tests.plot.mutants import TABLE as FIGURES
 from tests.testing.emulator.mutants import TABLE as TENSOR_CORES
 from tests.testing.mutants import TABLE as STAND_IN
+from tests.training.bf16_mutants import TABLE as BF16
 from tests.training.mutants import TABLE as TRAINING
 from tests.training.parallel_mutants import TABLE as PROCESSES
 
@@ -30,6 +31,7 @@ TABLES = (
     COMPILED_LOOPS,
     PRODUCTS,
     TRAINING,
+    BF16,
     GRAPHS,
     GROUPS,
     PREDICTIONS,

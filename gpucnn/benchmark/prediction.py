@@ -182,6 +182,11 @@ class Prediction:
         """The same step in TF32."""
         return replace(self, operations=step_operations(self.workload, "tf32"))
 
+    @functools.cached_property
+    def in_bf16(self) -> "Prediction":
+        """The same step in bf16."""
+        return replace(self, operations=step_operations(self.workload, "bf16"))
+
     @property
     def tf32_seconds(self) -> float:
         """As one graph in TF32: convolutions are our own on tensor cores, other products cuBLAS's."""

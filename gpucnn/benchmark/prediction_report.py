@@ -22,7 +22,7 @@ from gpucnn.kernels.convolution import tensor_cores
 from gpucnn.kernels.convolution.implicit import MOST_FILTERS, MOST_TAPS
 from gpucnn.text_table import stacked_tables
 
-STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "eager ms >",
+STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "bf16 MB", "eager ms >",
                "graph ms", "TF32 ms", "of PyTorch's", "of roofline")  # fmt: skip
 SHARED_HEADER = ("predicted", "GPUs", "NCCL", "sums", "MB sent", "us", "efficiency >")
 COLUMNS_HEADER = ("predicted", "gather", "lay out", "MB", "graph ms", "all by columns: MB", "graph ms")
@@ -63,6 +63,7 @@ def lines(predictions: Sequence[Prediction]) -> list[str]:
     found += stacked_tables(STEP_HEADER, [_step(one) for one in predictions], "l" + "r" * (len(STEP_HEADER) - 1))
     found += [
         "eager: launched one by one; graph: the step as one graph; TF32: the same with products and convolutions on tensor cores",
+        "bf16 MB: read and written in bf16, whose activations have two bytes; for its time the model has no rates",
         "of PyTorch's: the TF32 step over PyTorch's eager one, which is predicted too, see pytorch_eager.py",
         "of roofline: the least time for the bytes and multiply-adds that the net needs, over that of the graph",
     ]
@@ -104,6 +105,7 @@ def _as_json(one: Prediction) -> dict[str, Any]:
         "predicted_graph_seconds": one.graph_seconds(),
         "predicted_graph_seconds_tf32": one.tf32_seconds,
         "predicted_pytorch_eager_seconds": one.pytorch_seconds,
+        "in_bf16": counts(one.in_bf16.operations)._asdict(),
         "by_columns": _by_columns_as_json(one.by_columns),
         "roofline_seconds": one.roofline,
         "roofline_share": one.roofline_share,
@@ -124,6 +126,12 @@ def _sum(one: Prediction) -> KernelRow:
     return KernelRow("launch", "total", len(one.operations), *work, seconds, roofline)
 
 
+def _nbytes(one: Prediction) -> int:
+    """Read and written."""
+    found = counts(one.operations)
+    return found.bytes_read + found.bytes_written
+
+
 def _step(one: Prediction) -> list[str]:
     found = counts(one.operations)
     return [
@@ -131,6 +139,7 @@ def _step(one: Prediction) -> list[str]:
         *(f"{count:,}" for count in (found.launches, found.products, found.uploads, found.waits)),
         *(f"{nbytes / 1e6:,.1f}" for nbytes in (found.bytes_read, found.bytes_written)),
         f"{found.product_flops / 1e9:,.2f}",
+        f"{_nbytes(one.in_bf16) / 1e6:,.1f}",
         *(f"{one_time * 1e3:.3f}" for one_time in (one.eager_seconds, one.graph_seconds(), one.tf32_seconds)),
         "" if one.pytorch_seconds is None else f"{one.tf32_seconds / one.pytorch_seconds:.2f}",
         f"{one.roofline_share:.2f}",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
+from gpucnn.autograd.rounding import stored
 from gpucnn.backend import Array, as_array, to_device, xp_of
 from gpucnn.checks import Shape, is_int
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -55,14 +56,15 @@ def getitem(x: Operand, index: Any) -> Tensor:
 
 def take_view(name: str, x: Tensor, index: tuple[Any, ...]) -> Tensor:
     """x[index] for an index that takes no element twice, as those without arrays and masks do; on the tape as `name`."""
-    shape = x.shape
+    shape, held = x.shape, stored(x)
 
     def backward(gradient: Array) -> tuple[Array]:
         x_gradient = xp_of(gradient).zeros(shape, gradient.dtype)
         x_gradient[index] = gradient
         return (x_gradient,)
 
-    return record(name, x.array[index], (x,), backward)
+    output = (x.array if held is None else held[0])[index]
+    return record(name, output, (x,), backward, stored=held is not None)
 
 
 def _is_array(part: Any) -> bool:

@@ -5,6 +5,7 @@ from itertools import accumulate, pairwise
 from typing import cast
 
 from gpucnn.autograd import Operand, Tensor, as_operands, as_tensor, operation, record
+from gpucnn.autograd.rounding import stored
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import as_items, is_int
 from gpucnn.errors import ArgumentError, ShapeError
@@ -34,8 +35,10 @@ def concatenate(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     def backward(gradient: Array) -> list[Array]:
         return [gradient[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
 
-    arrays = [tensor.array for tensor in operands]
-    return record("concatenate", xp_of(*arrays).concatenate(arrays, axis), operands, backward)
+    held = stored(*operands)
+    arrays = held or [tensor.array for tensor in operands]
+    joined = xp_of(*arrays).concatenate(arrays, axis)
+    return record("concatenate", joined, operands, backward, stored=held is not None)
 
 
 @operation

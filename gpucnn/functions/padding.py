@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gpucnn.autograd import Operand, Tensor, as_tensor, operation, record
+from gpucnn.autograd.rounding import stored
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import LARGEST, Pair, Shape, as_choice, is_int, is_real
 from gpucnn.errors import ArgumentError, DTypeError, ShapeError
@@ -39,7 +40,9 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
     if crops_first:
         source_shape = tuple(size - sum(pair) for size, pair in zip(shape, cut, strict=True))
     _check_borders(shape, source_shape, pairs, mode)
-    source = _crop(x.array, cut) if crops and crops_first else x.array
+    held = stored(x) if mode == "constant" and value == 0 else None  # whose zeros are integers' zeros
+    values = x.array if held is None else held[0]
+    source = _crop(values, cut) if crops and crops_first else values
     options = {"constant_values": value} if mode == "constant" else {}
     padded = xp_of(source).pad(source, borders, MODES[mode], **options)
     padded_shape = padded.shape
@@ -52,7 +55,8 @@ def pad(x: Operand, padding: Sequence[Sequence[int]], mode: str = "constant", va
                 gradient = _fold(gradient, axis, before, source_shape[axis], mode)
         return (_uncrop(gradient, cut, shape) if crops and crops_first else gradient,)
 
-    return record("pad", _crop(padded, cut) if crops and not crops_first else padded, (x,), backward)
+    output = _crop(padded, cut) if crops and not crops_first else padded
+    return record("pad", output, (x,), backward, stored=held is not None)
 
 
 def _crop(x: Array, cut: list[Pair]) -> Array:

@@ -29,9 +29,7 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     check_shape("reshape", new_shape)
     held = stored(x)
     output = (x.array if held is None else held[0]).reshape(new_shape)
-    return record(
-        "reshape", output, (x,), lambda gradient: (gradient.reshape(old_shape),), stored=held is not None
-    )
+    return record("reshape", output, (x,), lambda gradient: (gradient.reshape(old_shape),), stored=held is not None)
 
 
 @operation
@@ -54,7 +52,9 @@ def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     if len(order) != x.ndim:
         raise ShapeError(f"transpose: axes must name each of {x.ndim} axes once, got {value_text(axes)}")
     inverse = sorted(range(x.ndim), key=lambda position: order[position])
-    return record("transpose", x.array.transpose(order), (x,), lambda gradient: (gradient.transpose(inverse),))
+    held = stored(x)
+    output = (x.array if held is None else held[0]).transpose(order)
+    return record("transpose", output, (x,), lambda gradient: (gradient.transpose(inverse),), stored=held is not None)
 
 
 @operation

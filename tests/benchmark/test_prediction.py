@@ -258,7 +258,9 @@ def test_the_tables() -> None:
     step = lines[8].split()
     assert step[:9] == ["lenet5", "64", "2", "1", "1", "2", "400.0", "500.0", "0.33"]
     times = (STEP.eager_seconds, STEP.graph_seconds(), STEP.tf32_seconds)
-    assert step[9:] == [*(f"{1e3 * one:.3f}" for one in times), f"{STEP.roofline_share:.2f}"]  # the toy has no PyTorch
+    in_bf16 = counts(STEP.in_bf16.operations)
+    assert float(step[9]) == round((in_bf16.bytes_read + in_bf16.bytes_written) / 1e6, 1)
+    assert step[10:] == [*(f"{1e3 * one:.3f}" for one in times), f"{STEP.roofline_share:.2f}"]  # the toy has no PyTorch
     rows = [line for line in lines if line.startswith(("add", "gemm", "total"))]
     assert [row.split()[0] for row in rows] == ["add", "gemm", "total"]
     assert rows[1].split()[:3] == ["gemm", "(product)", "1"]

@@ -1189,12 +1189,12 @@ def check_sum(backend: Backend, dtype: type) -> None:
     a, b = draw(dtype, 3, 700), draw(dtype, 3, 700, seed=1)
     b[0, :5] = -a[0, :5]
     a[0, 5] = np.nan
-    for relu, blocks in ((False, 1), (True, 50)):
+    for rectified, blocks in ((False, 1), (True, 50)):
         with few_blocks(blocks):
             place, more = backend.array(a), backend.array(b)
-            found = add(place, more, relu) if backend.on_cpu else elementwise_cuda.add_bf16(place, more, relu)
+            found = add(place, more, rectified) if backend.on_cpu else elementwise_cuda.add_bf16(place, more, rectified)
         expected = a.astype(np.float64) + b
-        close(found, np.maximum(expected, 0) if relu else expected, dtype)
+        close(found, np.maximum(expected, 0) if rectified else expected, dtype)
 
 
 def check_tree_sum(backend: Backend, dtype: type) -> None:

@@ -566,7 +566,7 @@ MUTANTS = [
     Mutant("autograd/rounding.py", "return output if all(tensor.is_bf16 for tensor in looks_at) else round_to(\"bf16\", output), True", "return output, True"),
     Mutant("autograd/rounding.py", "    if looks_at:\n", "    if False:\n"),
     Mutant("autograd/rounding.py", "out=output if output.flags.c_contiguous else None", "out=None"),
-    Mutant("autograd/operation.py", "result.watched, result.node.is_bf16 = True, is_bf16", "result.watched = True"),
+    Mutant("autograd/operation.py", "result.node.is_bf16, result.node.takes_stored = True, is_bf16, stored", "result.node.is_bf16, result.node.takes_stored = True, False, stored"),
     Mutant("functions/conv.py", "        found = found._replace(bias=None)\n", ""),
     Mutant("functions/linear.py", "            products = (own[0], None)\n", ""),
     Mutant("autograd/function.py", "        output = output.copy()", "        pass"),
