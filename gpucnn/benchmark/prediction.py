@@ -226,7 +226,7 @@ class Prediction:
     @functools.cached_property
     def by_columns(self) -> "Prediction":
         """The same step, all of its convolutions by columns and cuBLAS."""
-        with leave_out(*WITHOUT_COLUMNS):
+        with leave_out(Way.FUSED, *WITHOUT_COLUMNS):
             return replace(self, operations=step_operations(self.workload))
 
     def kernels(self) -> list[KernelRow]:

@@ -54,8 +54,8 @@ def conv2d(
 
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         images_gradient = empty_beside(gradient, image_shape) if needs_images else None
-        found = kernel.Gradients(images_gradient, *_buffers(learning))
-        _fill(task, gradient, kept_images, filters, kept_output, found)
+        found = kernel.Gradients(images_gradient, *gradient_buffers(learning))
+        fill_gradients(task, gradient, kept_images, filters, kept_output, found)
         return found[: 1 + len(learning)]  # two without a bias
 
     return record("conv2d", output, inputs, backward, is_bf16=True, stored=held is not None)
@@ -104,7 +104,7 @@ def conv_transpose2d(
     def backward(gradient: Array) -> tuple[Array | None, ...]:
         inner = product_gradient(gradient)[:, :, : reached[2], : reached[3]]
         images_gradient = kernel.conv2d(task, inner, filters, None) if needs_images else None
-        own = _buffers(learning)
+        own = gradient_buffers(learning)
         kernel.conv2d_gradients(task, images, inner, filters, None, kernel.Gradients(weight=own[0]))
         if len(own) > 1 and own[1] is not None:
             planes = xp_of(gradient).ascontiguousarray(gradient).reshape(*shape[:2], shape[2] * shape[3])
@@ -114,7 +114,7 @@ def conv_transpose2d(
     return record("conv_transpose2d", output, inputs, backward, is_bf16=True)
 
 
-def _fill(
+def fill_gradients(
     task: kernel.Convolution, gradient: Array, images: Array | None, filters: Array, output: Array | None,
     found: kernel.Gradients,
 ) -> None:  # fmt: skip
@@ -140,7 +140,8 @@ def _check_bias(owner: str, inputs: list[Tensor], channels: int, each: str) -> N
         raise ShapeError(f"{owner}: expected bias ({channels},), one per {each}, got {shape_text(inputs[2].shape)}")
 
 
-def _buffers(learning: list[Tensor | None]) -> list[Array | None]:
+def gradient_buffers(learning: list[Tensor | None]) -> list[Array | None]:
+    """Where the gradients of these tensors belong; None for one that needs none."""
     return [None if tensor is None else tensor.gradient_buffer() for tensor in learning]
 
 

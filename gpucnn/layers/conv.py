@@ -7,7 +7,9 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.checks import IntOrPair, Shape, as_count, as_flag, as_kept, as_pair, check_activation
 from gpucnn.errors import ArgumentError
+from gpucnn.functions.pooled_conv import conv2d_max_pool2d, pooled_convolution
 from gpucnn.geometry import Padding, Window, as_groups, conv2d_shape, conv_transpose2d_shape
+from gpucnn.kernels.convolution import PooledConvolution
 from gpucnn.layers.initialization import initializer, zeros
 from gpucnn.layers.layer import Layer
 from gpucnn.layers.parameter import Initializer, Parameter
@@ -103,10 +105,20 @@ class Conv2d(WindowedLayer):
         window = Window.of(kernel_size, stride, padding, dilation)
         super().__init__(in_channels, out_channels, window, groups, bias, initialize)
 
-    def forward(self, x: Any, activation: str | None = None) -> Tensor:
-        """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW). A `Sequential` gives `activation`."""
+    def forward(self, x: Any, activation: str | None = None, pooled: PooledConvolution | None = None) -> Tensor:
+        """Images (N, in_channels, H, W) to feature maps (N, out_channels, OH, OW).
+
+        `in_turn` gives `activation`, and `pooled`, which `pooled_with` has found: then the maps are pooled, too.
+        """
+        if pooled is not None:
+            return conv2d_max_pool2d(pooled, x, self.weight, self.bias)
         options = (self.stride, self.padding, self.dilation, self.groups, activation or self.activation)
         return F.conv2d(x, self.weight, self.bias, *options)
+
+    def pooled_with(self, pooling: Window, x: Tensor, activation: str | None) -> PooledConvolution | None:
+        """How to convolve `x` and pool what comes out in one launch; None where that does not pay, or cannot be."""
+        relu = (activation or self.activation) == "relu"
+        return pooled_convolution(x, self.weight, self.window, self.groups, relu, pooling)
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         return conv2d_shape(self.label, input_shapes[0], self.weight.shape, self.window, self.groups)

@@ -9,6 +9,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.errors import ArgumentError
 from gpucnn.geometry import check_images
 from gpucnn.layers import Conv2d, Flatten, Linear, MaxPool2d
+from gpucnn.layers.container import in_turn
 from gpucnn.models.image_model import ImageModel
 
 
@@ -42,7 +43,6 @@ class LeNet5(ImageModel):
         """Images (N, in_channels, 32, 32) to logits (N, num_classes). ShapeError for images of another size."""
         if x.shape[2:] != (32, 32):
             check_images(self.label, x.shape, self.conv1.in_channels, 32)
-        x = self.pool1(self.conv1(x))
-        x = self.pool2(self.conv2(x))
+        x = in_turn(x, self.conv1, self.pool1, self.conv2, self.pool2)
         x = self.fc2(self.fc1(self.flatten(x)))
         return self.output(x)

@@ -24,7 +24,18 @@ from gpucnn.kernels.batch_norm import Gradients, Running, batch_norm, batch_norm
 from gpucnn.kernels.batch_norm import cuda as batch_norm_cuda
 from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution import Gradients as ConvolutionGradients
-from gpucnn.kernels.convolution import conv2d, conv2d_gradients, cuda, depthwise, implicit, plain, staging
+from gpucnn.kernels.convolution import (
+    PooledConvolution,
+    conv2d,
+    conv2d_gradients,
+    conv2d_max_pool,
+    cuda,
+    depthwise,
+    implicit,
+    plain,
+    pooled,
+    staging,
+)
 from gpucnn.kernels.convolution import slices as slices_module
 from gpucnn.kernels.cross_entropy import Targets, cross_entropy, cross_entropy_gradient
 from gpucnn.kernels.dropout import dropout, dropout_factors
@@ -363,6 +374,71 @@ def check_slices(backend: Backend, dtype: type) -> None:
                     slices_module.add_slices(backend.array(slices), weight, bias)
             close(weight, total[:, None, :taps], dtype, scale=5)
             close(bias, total[:, taps], dtype, scale=5)
+
+
+POOLED = [  # a window, kernel and stride of the pooling, batch, channels, filters, ReLU
+    (((5, 5), (1, 1), (0, 0), (1, 1), (8, 10)), (2, 2), (2, 2), 3, 1, 6, True),
+    (((3, 2), (1, 1), (1, 1), (1, 1), (7, 6)), (2, 3), (3, 4), 2, 3, 5, False),
+    (((3, 3), (2, 1), (1, 2), (1, 2), (13, 8)), (2, 1), (2, 3), 2, 2, 9, True),
+    (((2, 3), (1, 2), (0, 0), (3, 1), (9, 11)), (1, 2), (1, 2), 1, 2, 3, True),
+    (((1, 2), (1, 1), (0, 0), (1, 1), (24, 22)), (3, 3), (3, 3), 3, 1, 1, False),  # more than a block of places
+]
+
+
+def check_pooled(backend: Backend, dtype: type) -> None:
+    for number, (case, kernel, stride, batch, channels, filters, rectified) in enumerate(POOLED):
+        rng = np.random.default_rng(number)
+        images = rng.integers(-2, 3, (batch, channels, *case[4])).astype(dtype)  # exact, and ties everywhere
+        images[rng.random(images.shape) < 0.01] = np.inf
+        images[rng.random(images.shape) < 0.01] = np.nan
+        weight = rng.integers(-2, 3, (filters, channels, *case[0])).astype(dtype)
+        bias = rng.integers(-3, 4, filters).astype(dtype)
+        bias[-1] = -np.inf
+        task = convolution(images, weight, Window.of(*case[:4]), relu=rectified)
+        both = PooledConvolution(task, Pooling(task.output_shape, Window.of(kernel, stride)))
+        given = [backend.array(array) for array in (images, weight, bias)]
+        fewest = 1 if number % 2 else pooled.FEWEST_BLOCKS  # of several filters to a thread, or of one
+        with few_blocks(2), mock.patch.object(pooled, "FEWEST_BLOCKS", fewest), np.errstate(invalid="ignore"):
+            pooled.plan_of.cache_clear()
+            assert backend.on_cpu or pooled.suits(both)
+            for offsets in (given[2], None):
+                maxima, argmax = conv2d_max_pool(both, given[0], given[1], offsets, True)
+                maps = convolution_by_windows(images, weight, None if offsets is None else bias, case, 1, rectified)
+                values, winners = first_maxima(maps, kernel, stride)
+                assert (host(maxima).dtype, host(argmax).dtype) == (dtype, np.int32)
+                np.testing.assert_array_equal(host(maxima), values)
+                np.testing.assert_array_equal(host(argmax), np.where((values == 0) & rectified, -1, winners))
+            maxima, argmax = conv2d_max_pool(both, given[0], given[1], None, False)
+            np.testing.assert_array_equal(host(maxima), values)
+            assert argmax is None or backend.on_cpu
+    pooled.plan_of.cache_clear()
+    images, weight = draw(dtype, 2, 30, 6, 6), draw(dtype, 2, 30, 3, 3, seed=1)
+    task = convolution(images, weight, Window.of(3))
+    both = PooledConvolution(task, Pooling(task.output_shape, Window.of(2, 2)))
+    maxima, _ = conv2d_max_pool(both, backend.array(images), backend.array(weight), None, False)
+    case = ((3, 3), (1, 1), (0, 0), (1, 1), (6, 6))
+    expected, _ = first_maxima(convolution_by_windows(images, weight, None, case, 1, False), (2, 2), (2, 2))
+    atol = (1e-6 if dtype is np.float32 else 1e-14) * np.abs(expected).max()
+    np.testing.assert_allclose(host(maxima), expected, rtol=0, atol=atol)
+
+
+def first_maxima(maps: Array, kernel: Pair, stride: Pair) -> tuple[Array, Array]:
+    """The maxima of windows without padding, and where in its plane the first one, or the first NaN, is of each."""
+    height, width = ((size - side) // step + 1 for size, side, step in zip(maps.shape[2:], kernel, stride, strict=True))
+    values, winners = np.empty((*maps.shape[:2], height, width)), np.empty((*maps.shape[:2], height, width), int)
+    for image, channel, row, column in np.ndindex(*values.shape):
+        places = [
+            (row * stride[0] + down, column * stride[1] + along)
+            for down in range(kernel[0])
+            for along in range(kernel[1])
+        ]
+        found = [float(maps[image, channel, y, x]) for y, x in places]
+        first = next((place for place, value in enumerate(found) if math.isnan(value)), None)
+        if first is None:
+            first = found.index(max(found))
+        values[image, channel, row, column] = found[first]
+        winners[image, channel, row, column] = places[first][0] * maps.shape[3] + places[first][1]
+    return values, winners
 
 
 def check_max_pool(backend: Backend, dtype: type) -> None:
@@ -1236,6 +1312,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "norm.cu": check_norm,
     "preprocess.cu": check_preprocess,
     "linear.cu": check_linear,
+    "pooled.cu": check_pooled,
     "relu_sums.cu": check_relu_sums,
     "rmsprop.cu": check_rmsprop,
     "rounding.cu": check_rounding,

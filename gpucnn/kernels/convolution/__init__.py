@@ -2,9 +2,11 @@
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import public_names as _public_names
-from gpucnn.kernels.convolution import compiled, cuda, depthwise, implicit, numpy_way, plain, tensor_cores
+from gpucnn.kernels.convolution import compiled, cuda, depthwise, implicit, numpy_way, plain, pooled, tensor_cores
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
+from gpucnn.kernels.convolution.pooled import PooledConvolution
 from gpucnn.kernels.kernel import BF16
+from gpucnn.kernels.pooling import max_pool
 from gpucnn.kernels.rounding import narrowed, round_to, widened
 from gpucnn.kernels.ways import Suits, Way, choose
 
@@ -36,7 +38,7 @@ SUITS: Suits = {
 BF16_WAYS = frozenset({Way.TENSOR_CORES})
 """Those whose kernels take images and gradients of bfloat16 in two bytes, and round the weights. The others get float32."""
 
-__all__ = ["Convolution", "Gradients", "conv2d", "conv2d_gradients"]
+__all__ = ["Convolution", "Gradients", "PooledConvolution", "conv2d", "conv2d_gradients", "conv2d_max_pool", "pools"]
 
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
@@ -85,6 +87,43 @@ def _gradients_in_float32(
 def _way(task: Convolution, *arrays: Array | None) -> Way:
     """How to compute on these arrays; without a pixel there is nothing that the others would do faster."""
     return Way.PLAIN if 0 in task.image_shape else choose(CONV2D, *arrays, task=task, suits=SUITS)
+
+
+def conv2d_max_pool(
+    task: PooledConvolution, images: Array, weight: Array, bias: Array | None, with_argmax: bool
+) -> tuple[Array, Array | None]:
+    """`conv2d` and `max_pool` of its output: (N, O, PH, PW), and where the maxima were, as `max_pool` says.
+
+    With ReLU that may be -1 for a maximum of 0, through which no gradient passes.
+    """
+    return CONV2D_MAX_POOL[_pooled_way(task, images, weight)](task, images, weight, bias, with_argmax)
+
+
+def pools(task: PooledConvolution, images: Array, weight: Array) -> bool:
+    """Whether `conv2d_max_pool` does both at once on these arrays."""
+    return _pooled_way(task, images, weight) is not Way.PLAIN
+
+
+def _one_after_the_other(
+    task: PooledConvolution, images: Array, weight: Array, bias: Array | None, with_argmax: bool
+) -> tuple[Array, Array | None]:
+    output = conv2d(task.convolution, images, weight, bias)
+    maxima, argmax = max_pool(task.pooling, output, with_argmax)
+    if argmax is not None and task.convolution.relu:
+        argmax[maxima == 0] = -1
+    return maxima, argmax
+
+
+CONV2D_MAX_POOL = {Way.FUSED: pooled.conv2d_max_pool, Way.PLAIN: _one_after_the_other}
+SUITS_POOLED: Suits = {Way.FUSED: pooled.suits}
+
+
+def _pooled_way(task: PooledConvolution, *arrays: Array) -> Way:
+    return (
+        Way.PLAIN
+        if 0 in task.convolution.image_shape
+        else choose(CONV2D_MAX_POOL, *arrays, task=task, suits=SUITS_POOLED)
+    )
 
 
 __all__ = _public_names(globals())

@@ -17,9 +17,11 @@ from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import (
     CONVOLUTIONS,
     DEPTHWISE,
+    POOLED,
     WINDOWS,
     convolution_constants,
     depthwise_constants,
+    pooled_constants,
     window_constants,
 )
 
@@ -94,6 +96,8 @@ def shapes(path: Path, tf32: bool = False, is_bf16: bool = False) -> list[tuple[
     elif path.name in ("implicit.cu", "tensor_cores.cu"):
         plan_of = implicit.plan_of if path.name == "implicit.cu" else partial(tensor_cores.plan_of, is_bf16=is_bf16)
         found = [convolution_constants(shape, number % 2 > 0, plan_of) for number, shape in enumerate(CONVOLUTIONS)]
+    elif path.name == "pooled.cu":
+        found = [pooled_constants(shape, number % 2, number // 2 % 2) for number, shape in enumerate(POOLED)]
     elif path.name == "linear.cu":
         found = [(("side", side), ("tf32", tf32)) for side in (16, 32) for tf32 in (0, 1)]
     elif path.name == "depthwise.cu":

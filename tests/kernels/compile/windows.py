@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from gpucnn.geometry import Window
-from gpucnn.kernels.convolution import Convolution, depthwise, implicit
+from gpucnn.kernels.convolution import Convolution, PooledConvolution, depthwise, implicit, pooled
 from gpucnn.kernels.convolution.implicit import Plan
+from gpucnn.kernels.pooling import Pooling
 
 WINDOWS = [  # kernel, stride, dilation
     ((1, 1), (2, 2), (1, 1)),
@@ -70,3 +71,24 @@ def depthwise_constants(shape: tuple[int, ...], relu: bool, tf32: bool) -> tuple
     assert plan is not None
     names = [parameter.name for parameter in depthwise.FORWARD.parameters if parameter.constant]
     return tuple(zip(names, (*plan.constants, int(tf32)), strict=True))
+
+
+POOLED = [  # batch, channels, filters, image size, kernel, padding, pooling
+    (64, 1, 6, 32, 5, 0, 2),  # LeNet-5
+    (1024, 1, 6, 32, 5, 0, 2),
+    (64, 6, 16, 14, 5, 0, 2),
+    (1024, 6, 16, 14, 5, 0, 2),
+    (256, 32, 32, 32, 3, 1, 2),  # VGG-mini
+    (64, 3, 32, 32, 3, 1, 3),
+]
+
+
+def pooled_constants(shape: tuple[int, ...], relu: int, tf32: int) -> tuple[tuple[str, int], ...]:
+    """Those of pooled.cu for one of `POOLED`."""
+    batch, channels, filters, size, kernel, padding, pool = shape
+    window = Window.of(kernel, 1, padding)
+    output, weight = (batch, filters, *window.output_size((size, size))), (filters, channels, kernel, kernel)
+    convolution = Convolution((batch, channels, size, size), weight, output, window, 1, bool(relu))
+    task = PooledConvolution(convolution, Pooling(output, Window.of(pool, pool)))
+    names = [parameter.name for parameter in pooled.KERNEL.parameters if parameter.constant]
+    return tuple(zip(names, (*pooled.plan_of(task)[0], tf32), strict=True))
