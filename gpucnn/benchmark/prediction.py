@@ -23,7 +23,7 @@ from gpucnn.benchmark.limit import Work, training_step_work
 from gpucnn.benchmark.rivals import GPUCNN, Rival
 from gpucnn.benchmark.training_step import CLASSES, MODELS, Workload, training_step
 from gpucnn.kernels.kernel import KERNELS
-from gpucnn.kernels.ways import WITHOUT_COLUMNS, leave_out
+from gpucnn.kernels.ways import WITHOUT_COLUMNS, Way, leave_out
 from gpucnn.optim.shard_sum import ShardSum
 from gpucnn.testing.operation_log import Kind, Operation
 from gpucnn.testing.untouched_gpu import untouched_gpu
