@@ -28,8 +28,8 @@ from gpucnn.optim.shard_sum import ShardSum
 from gpucnn.testing.operation_log import Kind, Operation
 from gpucnn.testing.untouched_gpu import untouched_gpu
 
-PREDICTED_MODELS = (*MODELS, "resnet18", "resnet50")
-"""Those of `gpucnn bench`, and two that take too long on a CPU."""
+PREDICTED_MODELS = (*MODELS, "resnet18", "resnet50", "mobilenet_v2")
+"""Those of `gpucnn bench`, and three that take too long on a CPU."""
 
 WARM_UP_STEPS = 2
 """Before the step that is looked at: an optimizer's first step makes its buffers."""

@@ -19,6 +19,7 @@ from gpucnn.benchmark.prediction import (
     counts,
 )
 from gpucnn.kernels.convolution import tensor_cores
+from gpucnn.kernels.convolution.few_channels import MOST_CHANNELS
 from gpucnn.kernels.convolution.implicit import MOST_FILTERS, MOST_TAPS
 from gpucnn.text_table import stacked_tables
 
@@ -148,7 +149,8 @@ def _step(one: Prediction) -> list[str]:
 
 def _columns(one: Prediction, by_columns: Prediction) -> list[str]:
     names = [operation.name for operation in one.operations]
-    found = [str(one.workload), f"{names.count('conv2d_forward'):,}", f"{names.count('im2col'):,}"]
+    without = sum(names.count(f"{kernel}_forward") for kernel in ("conv2d", "few_channels", "depthwise"))
+    found = [str(one.workload), f"{without:,}", f"{names.count('im2col'):,}"]
     for step in (one, by_columns):
         moved = counts(step.operations)
         found += [f"{(moved.bytes_read + moved.bytes_written) / 1e6:,.1f}", f"{step.graph_seconds() * 1e3:.3f}"]
@@ -159,7 +161,9 @@ def _rule() -> str:
     """Which convolutions gather what they multiply."""
     return (
         f"gather: convolutions with windows of 2 to {MOST_TAPS} taps and at most {MOST_FILTERS} filters a group, in TF32 "
-        f"{tensor_cores.MOST_FILTERS}, gather what they multiply; others lay it out as columns for cuBLAS, but for 1x1"
+        f"{tensor_cores.MOST_FILTERS}, gather what they multiply, or stage planes of up to {MOST_CHANNELS} channels "
+        f"(few_channels_forward) or of filters for each channel (depthwise_forward); others lay it out as columns for cuBLAS "
+        f"(im2col, gemm), but for 1x1"
     )
 
 

@@ -2,6 +2,7 @@
 
     FUSED         kernels in CUDA C that do in one launch what takes several else, where sizes are small
     DEPTHWISE     kernels in CUDA C for convolution whose channels have filters of their own, plane by plane
+    FEW_CHANNELS  the same of images with up to 4 channels, as first layers have
     TENSOR_CORES  as IMPLICIT, in TF32 or bf16 on tensor cores, where that `backend.precision` is chosen and the GPU has them
     IMPLICIT      kernels in CUDA C that gather what they multiply while they do, where sizes favour it over columns
     CUDA          our kernels in CUDA C, on CuPy's arrays of float32, float64 and, as BF16 has it, bfloat16
@@ -38,6 +39,7 @@ class Way(Enum):
 
     FUSED = "fused"
     DEPTHWISE = "depthwise"
+    FEW_CHANNELS = "few channels"
     TENSOR_CORES = "tensor cores"
     IMPLICIT = "implicit"
     CUDA = "cuda"
@@ -48,12 +50,12 @@ class Way(Enum):
     __hash__ = object.__hash__  # Enum's own is written in Python, and is called five times for an operation
 
 
-WITHOUT_COLUMNS = (Way.DEPTHWISE, Way.TENSOR_CORES, Way.IMPLICIT)
+WITHOUT_COLUMNS = (Way.DEPTHWISE, Way.FEW_CHANNELS, Way.TENSOR_CORES, Way.IMPLICIT)
 """Those of convolution on a GPU alone."""
 
 ASKED_IN_TURN = {
-    Way.TENSOR_CORES: (Way.FUSED, Way.DEPTHWISE, Way.TENSOR_CORES, Way.CUDA, Way.PLAIN),
-    Way.CUDA: (Way.FUSED, Way.DEPTHWISE, Way.IMPLICIT, Way.CUDA, Way.PLAIN),
+    Way.TENSOR_CORES: (Way.FUSED, Way.DEPTHWISE, Way.FEW_CHANNELS, Way.TENSOR_CORES, Way.CUDA, Way.PLAIN),
+    Way.CUDA: (Way.FUSED, Way.DEPTHWISE, Way.FEW_CHANNELS, Way.IMPLICIT, Way.CUDA, Way.PLAIN),
     Way.COMPILED: (Way.COMPILED, Way.NUMPY, Way.PLAIN),
     Way.NUMPY: (Way.NUMPY, Way.PLAIN),
     Way.PLAIN: (Way.PLAIN,),

@@ -90,7 +90,7 @@ def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch, capsys: py
 @pytest.mark.parametrize(
     ("command", "status", "message"),
     [
-        ("--models lenet6", 2, "argument --models: unknown name 'lenet6', expected one of lenet5, simplecnn, vgg_mini, resnet20, resnet18, resnet50"),
+        ("--models lenet6", 2, "argument --models: unknown name 'lenet6', expected one of lenet5, simplecnn, vgg_mini, resnet20, resnet18, resnet50, mobilenet_v2"),
         ("--batch-sizes 0", 2, "argument --batch-sizes: expected a whole number >= 1, got '0'"),
         ("--seconds 0", 2, "argument --seconds: expected a number > 0, got '0'"),
         ("--cpu fast", 2, "argument --cpu: unknown name 'fast', expected one of plain, numpy, jit"),

@@ -31,6 +31,7 @@ from gpucnn.kernels.convolution import (
     conv2d_max_pool,
     cuda,
     depthwise,
+    few_channels,
     implicit,
     plain,
     pooled,
@@ -288,6 +289,36 @@ def check_depthwise(backend: Backend, dtype: type) -> None:
         ):
             precision = "tf32" if number % 3 == 0 and dtype is np.float32 and not backend.on_cpu else "float32"
             check_by_planes(backend, depthwise, images, weight, Window(*window), channels, rectified, precision)
+
+
+FEW_CHANNELS = [  # kernel, stride, padding, dilation, image size, batch, channels, filters, ReLU
+    ((5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), (12, 13), 2, 1, 6, True),
+    ((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), (17, 9), 3, 3, 17, False),
+    ((3, 2), (2, 1), ((0, 3), (1, 0)), (1, 3), (25, 15), 1, 2, 9, True),
+    ((5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), (11, 12), 1, 3, 3, True),
+    ((2, 4), (3, 2), ((1, 2), (0, 0)), (2, 1), (30, 31), 2, 4, 2, False),
+    ((7, 7), (2, 2), ((3, 3), (3, 3)), (1, 1), (23, 24), 1, 2, 5, False),
+]
+
+
+def check_few_channels(backend: Backend, dtype: type) -> None:
+    for number, (*window, size, batch, channels, filters, rectified) in enumerate(FEW_CHANNELS):
+        images = draw(dtype, batch, channels, *size, seed=number)
+        weight = draw(dtype, filters, channels, *window[0], seed=number + 100)
+        with few_blocks(3), mock.patch.object(few_channels, "LEAST_POSITIONS", 1):
+            check_by_planes(backend, few_channels, images, weight, Window(*window), 1, rectified)
+        if number > 2:
+            continue
+        # Whole images, or small tiles; slices of several tiles, in float32 of one after the other.
+        fewest, longest = (1, 512) if number else (1000, 4)
+        precision = "tf32" if number == 1 and dtype is np.float32 and not backend.on_cpu else "float32"
+        with (
+            few_blocks(2),
+            mock.patch.multiple(few_channels, LEAST_POSITIONS=1, FEWEST_TILES=2, LONGEST_SUM=longest),
+            mock.patch.object(staging, "FEWEST_TILES", fewest),
+            without_plans(few_channels),
+        ):
+            check_by_planes(backend, few_channels, images, weight, Window(*window), 1, rectified, precision)
 
 
 @contextlib.contextmanager
@@ -1303,6 +1334,7 @@ CONTRACTS: dict[str, Callable[[Backend, type], None]] = {
     "cross_entropy.cu": check_cross_entropy,
     "depthwise.cu": check_depthwise,
     "dropout.cu": check_dropout,
+    "few_channels.cu": check_few_channels,
     "finite.cu": check_finite,
     "im2col.cu": check_im2col,
     "implicit.cu": check_implicit,

@@ -55,7 +55,9 @@ def gpu() -> Iterator[Any]:
 def nearest(values: np.ndarray) -> np.ndarray:
     """float32 in two bytes."""
     kept = np.where(np.isfinite(values), values, 0)
-    return np.where(values == kept, bf16_bits(as_bf16(kept)), bits_of(values) >> 16 | np.isnan(values) << 6).astype(np.uint16)
+    return np.where(values == kept, bf16_bits(as_bf16(kept)), bits_of(values) >> 16 | np.isnan(values) << 6).astype(
+        np.uint16
+    )
 
 
 def widened(held: np.ndarray) -> np.ndarray:
@@ -182,7 +184,9 @@ class BothTypes:
                 assert found.tobytes() == expected.tobytes(), f"{kernel.name}: {parameter.name}"
 
 
-WITH_BF16 = sorted({kernel.source.name for kernel in KERNELS.values() if kernel.bf16} & set(CONTRACTS) - {"tensor_cores.cu"})
+WITH_BF16 = sorted(
+    {kernel.source.name for kernel in KERNELS.values() if kernel.bf16} & set(CONTRACTS) - {"tensor_cores.cu"}
+)
 """Tensor cores multiply floats in TF32, and so by other steps."""
 
 

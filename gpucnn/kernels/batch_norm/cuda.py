@@ -13,9 +13,7 @@ from gpucnn.kernels.ways import Way
 
 SOURCE = Path(__file__).with_name("batch_norm.cu")
 _SHAPE = "int elements, int channels, int positions, int parts, int length"
-STATISTICS = Kernel(
-    SOURCE, "batch_norm_statistics", f"const T* values, A* means, A* squares, {_SHAPE}", bf16=True
-)
+STATISTICS = Kernel(SOURCE, "batch_norm_statistics", f"const T* values, A* means, A* squares, {_SHAPE}", bf16=True)
 NORMALIZE = Kernel(
     SOURCE,
     "batch_norm",

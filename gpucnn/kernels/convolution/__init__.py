@@ -2,7 +2,17 @@
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.checks import public_names as _public_names
-from gpucnn.kernels.convolution import compiled, cuda, depthwise, implicit, numpy_way, plain, pooled, tensor_cores
+from gpucnn.kernels.convolution import (
+    compiled,
+    cuda,
+    depthwise,
+    few_channels,
+    implicit,
+    numpy_way,
+    plain,
+    pooled,
+    tensor_cores,
+)
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.convolution.pooled import PooledConvolution
 from gpucnn.kernels.kernel import BF16
@@ -12,6 +22,7 @@ from gpucnn.kernels.ways import Suits, Way, choose
 
 CONV2D = {
     Way.DEPTHWISE: depthwise.conv2d,
+    Way.FEW_CHANNELS: few_channels.conv2d,
     Way.TENSOR_CORES: tensor_cores.conv2d,
     Way.IMPLICIT: implicit.conv2d,
     Way.CUDA: cuda.conv2d,
@@ -21,6 +32,7 @@ CONV2D = {
 }
 GRADIENTS = {
     Way.DEPTHWISE: depthwise.conv2d_gradients,
+    Way.FEW_CHANNELS: few_channels.conv2d_gradients,
     Way.TENSOR_CORES: tensor_cores.conv2d_gradients,
     Way.IMPLICIT: implicit.conv2d_gradients,
     Way.CUDA: cuda.conv2d_gradients,
@@ -30,6 +42,7 @@ GRADIENTS = {
 }
 SUITS: Suits = {
     Way.DEPTHWISE: depthwise.suits,
+    Way.FEW_CHANNELS: few_channels.suits,
     Way.TENSOR_CORES: tensor_cores.suits,
     Way.IMPLICIT: implicit.suits,
     Way.COMPILED: compiled.suits,

@@ -8,67 +8,17 @@
 // each pixel is read once, but for where tiles meet. A thread makes a strip of neighbours in a column, whose windows overlap:
 // what they share it reads from shared memory once. The compiler knows all sizes but the batch, and depthwise.py's tiles.
 
-#include "../warp.cuh"
+#include "staging.cuh"
 
-#define BLOCK 256
-// Blocks that a multiprocessor must have registers for: with no word of it the compiler goes for more, and spills a few.
-#define RESIDENT (sizeof(A) > 4 ? 1 : 2)
-#define TAPS (kernel_height * kernel_width)
 #define FILTERS (channels * multiplier)
-#define PIXELS ((I)height * width)
-#define POSITIONS ((I)output_height * output_width)
-#define PARTS(whole, size) (((whole) + (size) - 1) / (size))
 
-// Elements of shared memory for planes and taps, taps of a filter and sums of a patch, at most.
-#define STAGED 4096
+// Taps of a filter and sums of a patch, at most.
 #define MOST_TAPS 49
 #define MOST_SUMS 16
-
-// From the first tap of a window to the last.
-#define SPAN_HEIGHT ((kernel_height - 1) * dilation_height)
-#define SPAN_WIDTH ((kernel_width - 1) * dilation_width)
-
-// Of the images, what so many rows and columns of the output read.
-#define READ_ROWS(rows) (((rows) - 1) * stride_height + SPAN_HEIGHT + 1)
-#define READ_COLUMNS(columns) (((columns) - 1) * stride_width + SPAN_WIDTH + 1)
 
 // Of the output, what so many rows and columns of the padded images, whole strides of them, have been read by.
 #define READING_ROWS(rows) ((rows) / stride_height + SPAN_HEIGHT / stride_height)
 #define READING_COLUMNS(columns) ((columns) / stride_width + SPAN_WIDTH / stride_width)
-
-// Some planes in shared memory, rows and columns of each.
-struct Region {
-    int planes, rows, columns;
-};
-
-__device__ __forceinline__ A rounded(A value)
-{
-    if (tf32) return (A)__uint_as_float(tf32_bits((float)value));
-    return value;
-}
-
-// Fill a region from (top, left) of planes that are `apart` from one another; `there` of them exist, and what lies outside is 0,
-// as is that whose `mask` is 0, where there is one.
-__device__ __forceinline__ void stage(
-    const T* planes, const T* mask, I apart, int there, int plane_height, int plane_width, int top, int left, Region region, A* place)
-{
-    const int across = region.columns > 16 ? 32 : 16;  // threads that share a row
-    for (int line = threadIdx.x / across; line < region.planes * region.rows; line += BLOCK / across) {
-        const int plane = line / region.rows;
-        const unsigned y = top + line % region.rows;  // above the plane it is very large
-        const bool has_row = plane < there && y < plane_height;
-        for (int column = threadIdx.x % across; column < region.columns; column += across) {
-            const unsigned x = left + column;
-            A value = 0;
-            if (has_row && x < plane_width) {
-                const I at = plane * apart + y * plane_width + x;
-                value = (A)planes[at];
-                if (mask && (A)mask[at] == 0) value = 0;
-            }
-            place[line * region.columns + column] = rounded(value);
-        }
-    }
-}
 
 // Bring the taps of `count` filters, from `first` on; after the last filter comes the first one, of the next image.
 __device__ __forceinline__ void stage_taps(const T* weight, I first, int count, A* taps)
@@ -96,7 +46,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) depthwise_forward(
         __syncthreads();
         for (int item = threadIdx.x; item < there * items; item += BLOCK) {
             const int column = item % forward_columns, row = item / forward_columns % strips * forward_strip;
-            const int plane = item / items;
+            const int plane = item / items, y = first_row + row, x = first_column + column;
+            const bool has_column = output_width % forward_columns == 0 || x < output_width;
             const A* corner = staged + (plane * region.rows + row * stride_height) * region.columns + column * stride_width;
             for (int one = 0; one < multiplier; ++one) {
                 const A* own = taps + (plane * multiplier + one) * TAPS;
@@ -108,14 +59,13 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) depthwise_forward(
                     for (int i = 0; i < forward_strip; ++i)
                         sums[i] = fma(own[tap], corner[(i * stride_height + down) * region.columns + along], sums[i]);
                 }
-                const I filter = (first_plane + plane) * multiplier + one;
+                const I filter = (first_plane + plane) * multiplier + one, first = filter * POSITIONS + y * output_width + x;
                 const A offset = bias ? (A)bias[filter % FILTERS] : (A)0;
 #pragma unroll
                 for (int i = 0; i < forward_strip; ++i) {
-                    const int y = first_row + row + i, x = first_column + column;
                     const A value = sums[i] + offset;
-                    if (y < output_height && x < output_width)
-                        output[filter * POSITIONS + y * output_width + x] = (T)(relu && value <= 0 ? (A)0 : value);
+                    const bool has_row = output_height % forward_rows == 0 || y + i < output_height;
+                    if (has_row && has_column) output[first + i * output_width] = (T)(relu && value <= 0 ? (A)0 : value);
                 }
             }
         }
@@ -152,6 +102,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) depthwise_images_g
         __syncthreads();
         for (int item = threadIdx.x; item < there * items; item += BLOCK) {
             const int patch = item % patches, row = item / patches % strips * images_strip, plane = item / items;
+            const int top_pixel = first_row + row - padding_top, left_pixel = first_column + patch * stride_width - padding_left;
+            const I first_pixel = (first_plane + plane) * PIXELS + (top_pixel * width + left_pixel);
             A sums[MOST_SUMS] = {};
             for (int one = 0; one < multiplier; ++one) {
                 const A* own = taps + (plane * multiplier + one) * TAPS;
@@ -177,9 +129,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) depthwise_images_g
             for (int i = 0; i < images_strip; ++i)
 #pragma unroll
                 for (int j = 0; j < stride_width; ++j) {
-                    const unsigned y = first_row + row + i - padding_top;
-                    const unsigned x = first_column + patch * stride_width + j - padding_left;
-                    if (y < height && x < width) images[(first_plane + plane) * PIXELS + y * width + x] = (T)sums[i * stride_width + j];
+                    const unsigned y = top_pixel + i, x = left_pixel + j;
+                    if (y < height && x < width) images[first_pixel + (i * width + j)] = (T)sums[i * stride_width + j];
                 }
         }
         __syncthreads();  // until all have read what this tile has brought
@@ -211,14 +162,16 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) depthwise_weight_g
             __syncthreads();
             for (int item = threadIdx.x; item < there * items; item += BLOCK) {
                 const int column = item % weight_columns, row = item / weight_columns % strips * weight_strip;
-                const int plane = item / items;
+                const int plane = item / items, y = first_row + row, x = first_column + column;
+                const bool has_column = output_width % weight_columns == 0 || x < output_width;
                 const A* corner = staged + (plane * region.rows + row * stride_height) * region.columns + column * stride_width;
+                const I first = ((first_image + plane) * FILTERS + filter) * POSITIONS + y * output_width + x;
                 A slopes[MOST_SUMS];
 #pragma unroll
                 for (int i = 0; i < weight_strip; ++i) {
-                    const int y = first_row + row + i, x = first_column + column;
-                    const I at = ((first_image + plane) * FILTERS + filter) * POSITIONS + y * output_width + x;
-                    const bool passes = y < output_height && x < output_width && !(relu && (A)output[at] == 0);
+                    const bool has_row = output_height % weight_rows == 0 || y + i < output_height;
+                    const I at = first + i * output_width;
+                    const bool passes = has_row && has_column && !(relu && (A)output[at] == 0);
                     slopes[i] = passes ? rounded((A)gradient[at]) : (A)0;
                     sums[TAPS] += slopes[i];
                 }
@@ -233,8 +186,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) depthwise_weight_g
         }
 #pragma unroll
         for (int tap = 0; tap <= TAPS; ++tap) {
-            for (int distance = 16; distance > 0; distance /= 2) sums[tap] += __shfl_xor_sync(0xffffffffu, sums[tap], distance);
-            if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32][tap] = sums[tap];
+            const A sum = sum_of_lanes(sums[tap]);
+            if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32][tap] = sum;
         }
         __syncthreads();
         for (int tap = threadIdx.x; tap <= TAPS; tap += BLOCK) {

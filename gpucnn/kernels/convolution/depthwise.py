@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.precision import chosen_precision
-from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.convolution.slices import add_slices
-from gpucnn.kernels.convolution.staging import BLOCK, Axis, Tile, choose_tile, parts
-from gpucnn.kernels.elementwise import relu_gradient
+from gpucnn.kernels.convolution.slices import add_slices, find_bias_gradient
+from gpucnn.kernels.convolution.staging import BLOCK, Axis, Tile, choose_tile, parts, rounds
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import contiguous, launch
 
@@ -100,7 +98,7 @@ def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) 
     """`plain.conv2d`."""
     output, plan = xp_of(images).empty(task.output_shape, images.dtype), _plan(task)
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
-    launch(FORWARD, plan.forward_tiles * BLOCK, *arrays, _planes(task), *plan.constants, _rounds(images))
+    launch(FORWARD, plan.forward_tiles * BLOCK, *arrays, _planes(task), *plan.constants, rounds(images))
     return output
 
 
@@ -109,7 +107,7 @@ def conv2d_gradients(
 ) -> None:
     """`plain.conv2d_gradients`."""
     plan, gradient, output = _plan(task), contiguous(gradient), contiguous(output)
-    constants = (*plan.constants, _rounds(gradient))
+    constants = (*plan.constants, rounds(gradient))
     if found.weight is not None and images is not None:
         filters = len(weight)
         slices = xp_of(gradient).empty((plan.slices, filters, prod(task.window.kernel) + 1), gradient.dtype)
@@ -117,8 +115,7 @@ def conv2d_gradients(
         launch(WEIGHT_GRADIENT, plan.slices * filters * BLOCK, *arrays, len(gradient), plan.length, *constants)
         add_slices(slices, found.weight, found.bias)
     elif found.bias is not None:
-        passed = gradient if output is None else relu_gradient(gradient, output)
-        channel_sums(passed.reshape(*passed.shape[:2], -1), out=found.bias)
+        find_bias_gradient(gradient, output, found.bias)
     if found.images is not None:
         arrays = (gradient, output, contiguous(weight), found.images)
         launch(IMAGES_GRADIENT, plan.images_tiles * BLOCK, *arrays, _planes(task), *constants)
@@ -126,11 +123,6 @@ def conv2d_gradients(
 
 def _planes(task: Convolution) -> int:
     return task.image_shape[0] * task.image_shape[1]
-
-
-def _rounds(array: Array) -> int:
-    """Whether operands are rounded to TF32."""
-    return int(chosen_precision() == "tf32" and array.dtype == "float32")
 
 
 def _plan(task: Convolution) -> Plan:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from gpucnn.backend import Array
+from gpucnn.kernels.channel_sums import channel_sums
+from gpucnn.kernels.elementwise import relu_gradient
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import launch
 
@@ -18,3 +20,9 @@ def add_slices(slices: Array, weight_gradient: Array, bias_gradient: Array | Non
     count, filters, columns = slices.shape
     size = filters * columns
     launch(ADD_SLICES, size * (ADD_SLICES.block // 32), slices, weight_gradient, bias_gradient, size, count, columns)
+
+
+def find_bias_gradient(gradient: Array, output: Array | None, bias_gradient: Array) -> None:
+    """That of a bias alone, where no slices are made; `output` is that of the convolution if a ReLU followed."""
+    passed = gradient if output is None else relu_gradient(gradient, output)
+    channel_sums(passed.reshape(*passed.shape[:2], -1), out=bias_gradient)

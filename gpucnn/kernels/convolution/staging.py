@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from gpucnn.backend import Array
+from gpucnn.backend.precision import chosen_precision
 from gpucnn.checks import Pair
 
 MOST_STAGED = 4096
@@ -59,18 +61,19 @@ class Tile(NamedTuple):
 def choose_tile(
     planes: int, rows: Axis, columns: Axis, threads: Pair, staged: int, beside: int, times: int = 1
 ) -> tuple[Tile, int] | None:
-    """The tile that reads the least, and how many of them cover `planes`; None if none fits `MOST_STAGED`.
+    """The tile that reads the least of those that give enough blocks work, and how many of them cover `planes`; None if none fits.
 
     A thread makes `threads` rows and columns. Of each plane `staged` are read in its place, and `beside` more elements. All is
     done so many `times`, by blocks of their own.
     """
-    best, least = None, 0
+    best, least = None, (False, 0)
     for height in sorted(set(rows.sides())):
         for width in sorted(set(columns.sides())):
-            read = rows.reads(height) * columns.reads(width) * staged
+            tiles = parts(rows.size, height) * parts(columns.size, width)
             of_memory = rows.reads(height) * (columns.reads(width) + SECTOR)
-            cost = parts(rows.size, height) * parts(columns.size, width) * of_memory
-            if read + beside <= MOST_STAGED and (best is None or cost <= least):
+            cost = planes * tiles * times < FEWEST_TILES, tiles * of_memory
+            fits = rows.reads(height) * columns.reads(width) * staged + beside <= MOST_STAGED
+            if fits and (best is None or cost <= least):
                 best, least = (height, width), cost
     if best is None:
         return None
@@ -85,3 +88,8 @@ def choose_tile(
 def parts(whole: int, size: int) -> int:
     """How many parts of `size` cover a whole."""
     return -(-whole // size)
+
+
+def rounds(array: Array) -> int:
+    """Whether a kernel rounds operands to TF32, as it is told: 1 or 0."""
+    return int(chosen_precision() == "tf32" and array.dtype == "float32")

@@ -25,9 +25,7 @@ BIAS_RELU_GRADIENT = Kernel(
     "I image_stride, I channel_stride",
     bf16=True,
 )
-ADD = Kernel(
-    Path(__file__).with_name("sum.cu"), "add", "const T* a, const T* b, T* total, I size, int relu", bf16=True
-)
+ADD = Kernel(Path(__file__).with_name("sum.cu"), "add", "const T* a, const T* b, T* total, I size, int relu", bf16=True)
 
 
 def relu(x: Array) -> Array:

@@ -17,10 +17,12 @@ from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import (
     CONVOLUTIONS,
     DEPTHWISE,
+    DEPTHWISE,
+    FEW_CHANNELS,
     POOLED,
     WINDOWS,
     convolution_constants,
-    depthwise_constants,
+    plane_constants,
     pooled_constants,
     window_constants,
 )
@@ -100,10 +102,10 @@ def shapes(path: Path, tf32: bool = False, is_bf16: bool = False) -> list[tuple[
         found = [pooled_constants(shape, number % 2, number // 2 % 2) for number, shape in enumerate(POOLED)]
     elif path.name == "linear.cu":
         found = [(("side", side), ("tf32", tf32)) for side in (16, 32) for tf32 in (0, 1)]
-    elif path.name == "depthwise.cu":
+    elif path.name in ("depthwise.cu", "few_channels.cu"):
+        listed = DEPTHWISE if path.name == "depthwise.cu" else FEW_CHANNELS
         found = [
-            depthwise_constants(shape, number % 2 > 0, tf32 and number % 2 == 0)
-            for number, shape in enumerate(DEPTHWISE)
+            plane_constants(shape, number % 2 > 0, tf32 and number % 2 == 0) for number, shape in enumerate(listed)
         ]
     else:
         found = [window_constants(*shape) for shape in WINDOWS]

@@ -1,9 +1,10 @@
 """Shapes that a kernel is compiled for: the constants of im2col.cu and col2im.cu, and of each file of convolution."""
 
 from collections.abc import Callable
+from typing import Any
 
 from gpucnn.geometry import Window
-from gpucnn.kernels.convolution import Convolution, PooledConvolution, depthwise, implicit, pooled
+from gpucnn.kernels.convolution import Convolution, PooledConvolution, depthwise, few_channels, implicit, pooled
 from gpucnn.kernels.convolution.implicit import Plan
 from gpucnn.kernels.pooling import Pooling
 
@@ -59,18 +60,28 @@ DEPTHWISE = [  # batch, channels, filters of a channel, image size, kernel, stri
     (32, 96, 1, 56, 7, 1),  # ConvNeXt
     (8, 16, 2, 28, 5, 2),
 ]
+FEW_CHANNELS = [  # batch, channels, filters, image size, kernel, stride
+    (256, 3, 16, 32, 3, 1),  # ResNet-20
+    (64, 1, 6, 28, 5, 1),  # LeNet-5
+    (64, 3, 64, 224, 3, 1),  # VGG
+    (64, 3, 32, 224, 3, 2),  # MobileNet
+    (32, 4, 8, 32, 5, 1),
+    (32, 2, 8, 64, 7, 2),
+]
 
 
-def depthwise_constants(shape: tuple[int, ...], relu: bool, tf32: bool) -> tuple[tuple[str, int], ...]:
-    """Those of depthwise.cu for one of `DEPTHWISE`."""
+def plane_constants(shape: tuple[int, ...], relu: bool, tf32: bool) -> tuple[tuple[str, int], ...]:
+    """Those of depthwise.cu for one of `DEPTHWISE`, or of few_channels.cu for one of `FEW_CHANNELS`."""
     batch, channels, multiplier, size, kernel, stride = shape
-    window, filters = Window.of(kernel, stride, kernel // 2), channels * multiplier
+    window, by_channel = Window.of(kernel, stride, kernel // 2), shape in DEPTHWISE
+    filters, groups = (channels * multiplier, channels) if by_channel else (multiplier, 1)
     output = (batch, filters, *window.output_size((size, size)))
-    images = (batch, channels, size, size)
-    plan = depthwise.plan_of(Convolution(images, (filters, 1, kernel, kernel), output, window, channels, relu))
-    assert plan is not None
-    names = [parameter.name for parameter in depthwise.FORWARD.parameters if parameter.constant]
-    return tuple(zip(names, (*plan.constants, int(tf32)), strict=True))
+    weight = (filters, channels // groups, kernel, kernel)
+    way: Any = depthwise if by_channel else few_channels
+    task = Convolution((batch, channels, size, size), weight, output, window, groups, relu)
+    assert way.suits(task)
+    names = [parameter.name for parameter in way.FORWARD.parameters if parameter.constant]
+    return tuple(zip(names, (*way.plan_of(task).constants, int(tf32)), strict=True))
 
 
 POOLED = [  # batch, channels, filters, image size, kernel, padding, pooling
