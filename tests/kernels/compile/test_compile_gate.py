@@ -17,7 +17,6 @@ from gpucnn.testing.nvrtc import ARCHITECTURES, Nvrtc, Resources
 from tests.kernels.compile.windows import (
     CONVOLUTIONS,
     DEPTHWISE,
-    DEPTHWISE,
     FEW_CHANNELS,
     POOLED,
     WINDOWS,
