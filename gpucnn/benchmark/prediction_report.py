@@ -26,6 +26,9 @@ from gpucnn.text_table import stacked_tables
 STEP_HEADER = ("predicted", "launches", "products", "uploads", "waits", "MB read", "MB written", "GFLOP", "bf16 MB", "eager ms >",
                "graph ms", "TF32 ms", "of PyTorch's", "of roofline")  # fmt: skip
 SHARED_HEADER = ("predicted", "GPUs", "NCCL", "sums", "MB sent", "us", "efficiency >")
+WITHOUT_COLUMNS = ("conv2d_forward", "conv2d_max_pool", "few_channels_forward", "depthwise_forward")
+"""Kernels that convolve without columns in float32."""
+
 COLUMNS_HEADER = ("predicted", "gather", "lay out", "MB", "graph ms", "all by columns: MB", "graph ms")
 GPUS_OF_A_MACHINE = (2, 4, 8)
 KERNEL_HEADER = ("predicted", "calls", "MB read", "MB written", "GFLOP", "us", "of the time", "of roofline")
@@ -149,7 +152,7 @@ def _step(one: Prediction) -> list[str]:
 
 def _columns(one: Prediction, by_columns: Prediction) -> list[str]:
     names = [operation.name for operation in one.operations]
-    without = sum(names.count(f"{kernel}_forward") for kernel in ("conv2d", "few_channels", "depthwise"))
+    without = sum(names.count(name) for name in WITHOUT_COLUMNS)
     found = [str(one.workload), f"{without:,}", f"{names.count('im2col'):,}"]
     for step in (one, by_columns):
         moved = counts(step.operations)
