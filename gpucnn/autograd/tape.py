@@ -243,9 +243,7 @@ def _add_up(gradients: dict[Any, Any], key: Any, gradient: Array) -> None:
 
 def _kept(node: Node, gradient: Array) -> Array:
     """A gradient that comes to a node, as it is kept until the node's turn. Others may have it, too, so it is not rounded in place."""
-    if gradient.dtype == BF16:
-        return gradient if node.is_bf16 else widened(gradient)
-    if not node.is_bf16:
+    if not node.is_bf16 or gradient.dtype == BF16:
         return gradient
     return narrowed(gradient) if node.takes_stored else round_to("bf16", gradient)
 

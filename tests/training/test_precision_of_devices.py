@@ -108,6 +108,7 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
     "reshape": lambda x: F.relu(x.reshape(-1, 2)),
     "add": lambda x: F.add(x, F.relu(x), activation="relu"),
     "sigmoid": F.sigmoid,
+    "both kinds of gradients": lambda x: (lambda y: F.sigmoid(y) + F.add(y, x))(F.sigmoid(x)),
     "to add": lambda x: F.sigmoid(x) + x,
 }
 
