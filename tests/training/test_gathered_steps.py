@@ -48,10 +48,7 @@ def make_trainer(
     shards: int = 1,
     **options: Any,
 ) -> Trainer:
-    model = layers.Sequential(
-        layers.Conv2d(2, 2, 3, padding=1), layers.BatchNorm2d(2), layers.ReLU(), layers.Flatten(), layers.Dropout(0.3),
-        layers.Linear(72, 3), seed=4,
-    ).to("cuda")  # fmt: skip
+    model = layers.Sequential(layers.Flatten(), layers.Dropout(0.3), layers.Linear(72, 3), seed=4).to("cuda")
     whole = byte_set(20 if part else 14)
     there: Any = whole.streamed("cuda") if streams else whole.to("cuda")
     if part:
@@ -94,6 +91,7 @@ CASES: dict[str, dict[str, Any]] = {
 NOT_GATHERED = ("mixed", "moved on the host", "streamed")
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("case", CASES)
 def test_every_savepoint_has_the_same_bytes(case: str) -> None:
     options = CASES[case]

@@ -27,13 +27,18 @@ LAYERS = {
 
 
 def operations_of_a_step(
-    monkeypatch: pytest.MonkeyPatch, preprocess: Any = None, batch: int = 2, streams: bool = False, **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    preprocess: Any = None,
+    batch: int = 2,
+    size: int = 64,
+    streams: bool = False,
+    **options: Any,
 ) -> list[Operation]:
     """Those of a batch of an epoch, of which the second is computed as it is, and of fetching it; the rate changes in each step."""
     monkeypatch.setattr(finite_guard, "SHARE", 1e-9)  # so that the state is kept before the first batch alone
     with emulated_gpu("fast") as gpu:
         splits = data.load("digits", image_size=32)
-        images = 64 * batch
+        images = size * batch
         part = data.ArrayDataset(
             splits.train.images[:images], splits.train.labels[:images], preprocess or splits.preprocess
         )
@@ -49,7 +54,7 @@ def operations_of_a_step(
         if options.pop("average", False):
             options["average"] = optim.WeightAverage(model)
         loader = data.DataLoader(
-            part, 64, shuffle=True, mix=options.pop("mix", None), augment=options.pop("augment", None)
+            part, size, shuffle=True, mix=options.pop("mix", None), augment=options.pop("augment", None)
         )
         trainer = training.Trainer(
             model, optimizer, loader, None, schedule=lambda step: 0.03 / (1 + step), callbacks=[Mark()], **options
@@ -85,7 +90,7 @@ def test_a_step_of_lenet(monkeypatch: pytest.MonkeyPatch, report: Callable[[str]
 def test_what_options_add(
     options: dict[str, Any], launches: dict[str, int], uploads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, found = operations_of_a_step(monkeypatch), operations_of_a_step(monkeypatch, **options)
+    plain, found = (operations_of_a_step(monkeypatch, size=8, **own) for own in ({}, options))
     names = [Counter(one.name for one in operations if one.kind == "launch") for operations in (plain, found)]
     assert names[1] - names[0] == launches
     assert kinds(found)["upload"] - kinds(plain)["upload"] == uploads
@@ -113,5 +118,5 @@ def test_what_a_replayed_step_asks_for(
     options: dict[str, Any], expected: dict[tuple[str, str], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One launch and one upload, of all numbers that change: the graph gathers its own batch."""
-    operations = operations_of_a_step(monkeypatch, batch=4, **options)
+    operations = operations_of_a_step(monkeypatch, batch=4, size=4, **options)
     assert Counter((one.kind, one.name) for one in operations if one.kind != "synchronize") == expected
