@@ -30,7 +30,7 @@ def add(a: Operand, b: Operand, activation: str | None = None) -> Tensor:
     if relu:
         check_float("add", a)
     held = stored(a, b) if a.shape == b.shape else None
-    total = kernel.add(a.array, b.array, relu) if held is None else kernel.add_bf16(*held, relu)
+    total = kernel.add(a.array, b.array, relu) if held is None else kernel.add_bf16(held[0], held[1], relu)
     relu_output = total if relu else None
 
     def backward(gradient: Array) -> tuple[Array, Array]:
