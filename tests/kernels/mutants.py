@@ -73,8 +73,6 @@ MUTANTS = [
     Mutant("implicit.cu", "totals[i][j] += sums[i][j]", "totals[i][j] = sums[i][j]"),
     Mutant("implicit.cu", "            sums[i][j] = 0;\n", ""),
     Mutant("implicit.cu", "if (SUMS_ARE_CUT && weight_is_long && (first - slice * length + STEP) % LONGEST_SUM == 0) settle(own, sums, totals);", "sums[0][0] = 0;"),
-    Mutant("implicit.cu", "SLICES_A_SUM, count)", "SLICES_A_SUM - 1, count)"),
-    Mutant("implicit.cu", "else if (bias_gradient)", "else"),
     Mutant("staging.cuh", "if (tf32)", "if (!tf32)"),
     Mutant("staging.cuh", "y < plane_height", "y <= plane_height"),
     Mutant("staging.cuh", "x < plane_width", "x <= plane_width"),

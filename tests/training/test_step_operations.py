@@ -21,7 +21,7 @@ BOOKKEEPING = {"preprocess": 1, "cross_entropy": 1, "cross_entropy_gradient": 1,
 """What is neither a layer nor its gradient."""
 
 LAYERS = {
-    "conv2d_images_gradient", "conv2d_weight_gradient", "conv2d_add_slices",
+    "conv2d_images_gradient", "conv2d_weight_gradient", "few_channels_weight_gradient", "add_slices",
     "conv2d_max_pool", "max_pool_scatter", "linear_forward", "linear_gradients",
 }  # fmt: skip
 

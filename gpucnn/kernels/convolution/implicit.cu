@@ -2,8 +2,7 @@
 //
 //   conv2d_forward            output (filters, positions) = weight (filters, channels * taps) @ columns of the images
 //   conv2d_images_gradient    images' (channels, pixels) = weight^T (channels, filters * taps) @ columns of the gradient
-//   conv2d_weight_gradient    weight' (filters, channels * taps) = gradient (filters, positions) @ columns^T, by slices
-//   conv2d_add_slices         the sum of the slices, in order
+//   conv2d_weight_gradient    weight' (filters, channels * taps) = gradient (filters, positions) @ columns^T, by slices, which slices.cu adds
 //
 // A block makes one tile of the product at a time. Step by step it brings what it multiplies into shared memory: some rows
 // of the left matrix, and columns that it gathers straight from the images (batch, groups * channels, height, width); what
@@ -25,10 +24,9 @@
 // Positions that a step of the weight's gradient takes.
 #define STEP 16
 
-// Products that are added up one after the other in float32, at most, and slices.
+// Products that are added up one after the other in float32, at most.
 #define LONGEST_SUM 512
 #define SUMS_ARE_CUT (sizeof(A) == 4)
-#define SLICES_A_SUM 16
 
 // The rows and columns of a tile whose sums one thread holds, at most.
 #define MOST_ROWS 16
@@ -255,25 +253,5 @@ extern "C" __global__ void __launch_bounds__(WEIGHT_BLOCK) conv2d_weight_gradien
                 if (filter < filters) slices[row * (channels * TAPS + 1) + k] = (T)totals[i][j];
             }
         }
-    }
-}
-
-// A thread adds up one element of the weight's gradient, or of the bias's, over all slices in their order.
-extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_add_slices(
-    const T* slices, T* weight_gradient, T* bias_gradient, I size, I count)
-{
-    const I threads = gridDim.x * blockDim.x;
-    for (I i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
-        A total = 0;
-        for (I first = 0; first < count; first += SLICES_A_SUM) {
-            A sum = 0;
-            for (I slice = first; slice < min(first + SLICES_A_SUM, count); ++slice) sum += (A)slices[slice * size + i];
-            total += sum;
-        }
-        const I filter = i / (channels * TAPS + 1), column = i % (channels * TAPS + 1);
-        if (column < channels * TAPS)
-            weight_gradient[filter * (channels * TAPS) + column] = (T)total;
-        else if (bias_gradient)
-            bias_gradient[filter] = (T)total;
     }
 }

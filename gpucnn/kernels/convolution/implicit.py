@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.kernels.channel_sums import channel_sums
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
-from gpucnn.kernels.elementwise import relu_gradient
+from gpucnn.kernels.convolution.slices import add_slices, find_bias_gradient
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import contiguous, launch
 
@@ -57,11 +56,6 @@ WEIGHT_GRADIENT = Kernel(
     f"const T* gradient, const T* output = null, const T* images, T* slices, I positions, I length, {SIZES}",
     block=128,
     multiply_adds=multiply_adds,
-)
-ADD_SLICES = Kernel(
-    SOURCE,
-    "conv2d_add_slices",
-    f"const T* slices, T* weight_gradient, T* bias_gradient = null, I size, I count, {SIZES}",
 )
 
 LEFT, RIGHT, APART, STEP, LONGEST_SUM = 1280, 4608, 4, 16, 512
@@ -174,15 +168,14 @@ def find_gradients(
     """`conv2d_gradients` by some kernels."""
     gradient, output = contiguous(gradient), contiguous(output)
     if found.weight is not None and images is not None:
-        size = found.weight.size + len(weight)
-        slices = xp_of(gradient).empty((plan.slices, size), found.weight.dtype)
+        columns = prod(found.weight.shape[1:]) + 1
+        slices = xp_of(gradient).empty((plan.slices, len(weight), columns), found.weight.dtype)
         arrays = (gradient, output, contiguous(images), slices)
         threads = plan.weight_tiles * kernels.weight_gradient.block
         launch(kernels.weight_gradient, threads, *arrays, positions_of(task), plan.length, *plan.constants)
-        launch(ADD_SLICES, size, slices, found.weight, found.bias, size, plan.slices, *plan.constants)
+        add_slices(slices, found.weight, found.bias)
     elif found.bias is not None:
-        passed = gradient if output is None else relu_gradient(gradient, output)
-        channel_sums(passed.reshape(*passed.shape[:2], -1), out=found.bias)
+        find_bias_gradient(gradient, output, found.bias)
     if found.images is not None:
         arrays = (gradient, output, contiguous(weight), found.images)
         pixels, threads = (
