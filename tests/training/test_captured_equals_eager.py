@@ -163,11 +163,16 @@ def test_all_pairs(device: str, request: pytest.FixtureRequest) -> None:
         test_every_savepoint_has_the_same_bytes(device, optimizer, schedule, feature)
 
 
-@pytest.mark.sample(1)
-@pytest.mark.parametrize("position", [1, 6])
-def test_a_resumed_run_ends_with_the_same_bytes(device: str, position: int) -> None:
+@pytest.mark.sample(2)
+@pytest.mark.parametrize(("position", "precision"), [(1, None), (6, "bf16"), (6, None), (1, "bf16")])
+def test_a_resumed_run_ends_with_the_same_bytes(device: str, position: int, precision: str | None) -> None:
     """It counts anew, and records in the middle."""
-    options: dict[str, Any] = {"optimizer": OPTIMIZERS["adam"], "schedule": SCHEDULES["one cycle"], "average": True}
+    options: dict[str, Any] = {
+        "optimizer": OPTIMIZERS["adam"],
+        "schedule": SCHEDULES["one cycle"],
+        "average": True,
+        "precision": precision,
+    }
     eager = make_trainer(saver := Saver(), device=device, **options)
     eager.fit(EPOCHS)
     captured = make_trainer(device=device, graph="auto", **options)
