@@ -101,9 +101,8 @@ class Trainer:
         self.sharding = Sharding() if sharding is None else sharding
         is_cut, is_shared = self.sharding.shards > 1, self.sharding.group.size > 1
         check_loader(train_loader, "Trainer: train_loader", is_cut)
-        for loader in (test_loader, val_loader):
+        for name, loader in (("test_loader", test_loader), ("val_loader", val_loader)):
             if loader is not None:
-                name = "test_loader" if loader is test_loader else "val_loader"
                 check_loader(loader, f"Trainer: {name}", is_shared)
         if test_loader is not None and val_loader is not None:
             raise ArgumentError(
@@ -116,12 +115,9 @@ class Trainer:
                 "Trainer: schedule",
                 "from the step to its learning rate, e.g. optim.cosine(0.1, 1000), or None",
             )
-        if average is not None and not isinstance(average, WeightAverage):
-            raise ArgumentError(f"Trainer: average must be a WeightAverage or None, got {value_text(average)}")
-        if lookahead is not None and not isinstance(lookahead, Lookahead):
-            raise ArgumentError(
-                f"Trainer: lookahead must be a Lookahead or None, got {value_text(lookahead)}; give e.g. optim.Lookahead(model, steps=1000)"
-            )
+        for name, one, kind in (("average", average, WeightAverage), ("lookahead", lookahead, Lookahead)):
+            if one is not None and not isinstance(one, kind):
+                raise ArgumentError(f"Trainer: {name} must be a {kind.__name__} or None, got {value_text(one)}")
         if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
             raise ArgumentError(f"Trainer: callbacks must be a list of them, got {value_text(callbacks)}")
         self.callbacks = list(callbacks)

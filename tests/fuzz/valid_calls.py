@@ -147,10 +147,10 @@ LAYERS: dict[str, tuple[dict[str, Any], np.ndarray]] = {
         IMAGES),
     "BatchNorm1d": ({
         "num_features": 5, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "frozen": False,
-        "bias": True}, ROWS),
+        "scale": True, "bias": True}, ROWS),
     "BatchNorm2d": ({
         "num_features": 4, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "frozen": False,
-        "bias": True}, IMAGES),
+        "scale": True, "bias": True}, IMAGES),
     "Conv1d": ({
         "in_channels": 4, "out_channels": 2, "kernel_size": 3, "stride": 1, "padding": 1, "dilation": 1, "groups": 2,
         "bias": True, "initialize": "he_normal"}, SEQUENCES),

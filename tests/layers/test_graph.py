@@ -17,6 +17,7 @@ SMALLEST = {
     "lenet5": 32, "simplecnn": 4, "mlp": 2, "vgg_mini": 4, "alexnet": 29, "nin": 4, "vgg11": 32, "vgg11_bn": 32, "vgg13": 32, "vgg13_bn": 32,
     "vgg16": 32, "vgg16_bn": 32, "resnet20": 5, "resnet32": 4, "resnet56": 4, "resnet18": 33, "resnet34": 8, "resnet50": 8,
     "wide_resnet16_4": 8, "densenet40_12": 4, "mobilenet_v2": 8, "squeezenet": 17, "convnext_tiny": 32, "unet": 8,
+    "airbench94": 9, "airbench94_half": 9,
 }  # fmt: skip
 """Image sizes, small ones."""
 

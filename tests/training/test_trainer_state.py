@@ -112,7 +112,7 @@ def test_a_state_moves_between_devices(gpu: Backend) -> None:
 
 def test_the_run_that_is_compared_with_is_not_trivial() -> None:
     """Every part of the state changes on the way; else forgetting it would not show."""
-    trainer = small_trainer(saver := Saver(), schedule=SCHEDULES["plateau"](), average=True)
+    trainer = small_trainer(saver := Saver(), schedule=SCHEDULES["plateau"](), average=True, lookahead=2)
     trainer.fit(EPOCHS)
     first, last = saver.states[0], saver.states[-2]
     constant = [
