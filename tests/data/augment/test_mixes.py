@@ -45,13 +45,13 @@ def test_cutmix(alpha: float, height: int, width: int) -> None:
         side, partner = np.sqrt(1 - share_of(draws, alpha)), int(draws[2] * 12)
         tall, wide = round(height * side), round(width * side)
         top, left = int(draws[3] * height) - tall // 2, int(draws[4] * width) - wide // 2
-        area = 0
+        area, expected = 0, np.zeros_like(images[sample])
         for row in range(height):
             for column in range(width):
                 inside = top <= row < top + tall and left <= column < left + wide
                 area += inside
-                expected = images[partner if inside else sample, :, row, column]
-                np.testing.assert_array_equal(mixed[sample, :, row, column], expected)
+                expected[:, row, column] = images[partner if inside else sample, :, row, column]
+        np.testing.assert_array_equal(mixed[sample], expected)
         probabilities = np.zeros(5)
         probabilities[labels[sample]] += 1 - area / (height * width)
         probabilities[labels[partner]] += area / (height * width)

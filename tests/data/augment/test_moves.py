@@ -192,10 +192,10 @@ def test_affine(height: int, width: int, settings: dict[str, object]) -> None:
             if beyond
             else images[sample]
         )
-        for row in range(height):
-            for column in range(width):
-                x, y = beyond + np.linalg.solve(forward, np.array([column, row]) - centre - move) + centre
-                expected[:, row, column] = affine_pixel(source, y, x)
+        places = np.stack(np.meshgrid(np.arange(width), np.arange(height))).reshape(2, -1)
+        columns, rows = np.linalg.solve(forward, places - (centre + move)[:, None]) + (centre + beyond)[:, None]
+        for (column, row), x, y in zip(places.T, columns, rows, strict=True):
+            expected[:, row, column] = affine_pixel(source, y, x)
         np.testing.assert_allclose(changed[sample], expected, atol=2e-6)
 
 
