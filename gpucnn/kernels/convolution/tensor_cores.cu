@@ -148,24 +148,27 @@ __device__ __forceinline__ void multiply_tile(
                 word_of(of_column + (i + 3) * PACK));
     };
 
-    int now = 0;
-    fetch(0, 0);
+    int round = 0, step = 0, now = 0;
+    const auto fetch_next = [&] {
+#pragma unroll
+        for (int known = 0; known < steps; ++known)
+            if (known == step) fetch(round, known);
+        step = step + 1 < steps ? step + 1 : 0;
+        round += step == 0;
+    };
+    fetch_next();
     store(lines[now]);
     __syncthreads();
-    for (int round = 0; round < rounds; ++round) {
-#pragma unroll
-        for (int step = 0; step < steps; ++step) {
-            const bool goes_on = step + 1 < steps || round + 1 < rounds;
-            if (goes_on) fetch(step + 1 < steps ? round : round + 1, (step + 1) % steps);
-            multiply(lines[now], lines[now] + rows * WORDS, WORDS, true, own, sums);
-            now ^= 1;
-            if (goes_on) store(lines[now]);
-            __syncthreads();  // the next step is there, and what was read may be written over
-        }
+    for (int still = rounds * steps; still > 0; --still) {
+        if (still > 1) fetch_next();
+        multiply(lines[now], lines[now] + rows * WORDS, WORDS, true, own, sums);
+        now ^= 1;
+        if (still > 1) store(lines[now]);
+        __syncthreads();  // the next step is there, and what was read may be written over
     }
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK) tensor_forward(
+extern "C" __global__ void __launch_bounds__(BLOCK, 1) tensor_forward(
     const T* images, const A* weight, const A* bias, T* output, I positions)
 {
     const Share own = share_of(forward_rows, forward_columns);
@@ -213,7 +216,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_forward(
 }
 
 // `output` is that of the convolution if a ReLU followed: where it is 0, no gradient passes.
-extern "C" __global__ void __launch_bounds__(BLOCK) tensor_images_gradient(
+extern "C" __global__ void __launch_bounds__(BLOCK, 1) tensor_images_gradient(
     const T* gradient, const T* output, const A* weight, T* images, I pixels)
 {
     const Share own = share_of(images_rows, images_columns);
@@ -236,10 +239,12 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_images_gradient(
         };
         const auto right_at = [&](int first, int filter, int tap) {
             const bool there = filters % (images_filters * (BLOCK / images_columns)) == 0 || first + filter < filters;
-            if (!there || !(reached >> tap & 1)) return 0.0f;
+            const bool taken = there && reached >> tap & 1;
             const I plane = corner + first * POSITIONS;
             const int offset = filter * (output_height * output_width) - window_offset(tap);
-            return relu && (float)(output + plane)[offset] == 0 ? 0.0f : (float)(gradient + plane)[offset];
+            const bool passes = !relu || (taken ? (float)(output + plane)[offset] : 0.0f) != 0;
+            const float value = taken ? (float)(gradient + plane)[offset] : 0.0f;
+            return passes ? value : 0.0f;
         };
         Sums sums = {};
         multiply_tile(images_rows, images_columns, images_filters, filters, left_at, right_at, own, sums);
@@ -261,7 +266,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_images_gradient(
 
 // slices (slices, groups * filters, channels * taps + 1): of each slice of `length` positions the gradient of the weight, and
 // beside it that of the bias, which is a sum and no product: the threads add up what they read, before it is rounded.
-extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
+extern "C" __global__ void __launch_bounds__(BLOCK, 1) tensor_weight_gradient(
     const T* gradient, const T* output, const T* images, A* slices, I positions, I length)
 {
     __shared__ __align__(16) unsigned left[MOST_LONG_LINES * APART];
@@ -296,9 +301,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tensor_weight_gradient(
                 for (int i = 0; i < weight_rows / WARPS; ++i) {
                     const bool there = filters % weight_rows == 0 || first_filter + warp + i * WARPS < filters;
                     const int offset = i * WARPS * (output_height * output_width);
-                    of_rows[i][p] = 0;
-                    if (position < stop && there && !(relu && (float)(output + at)[offset] == 0))
-                        of_rows[i][p] = (float)(gradient + at)[offset];
+                    const bool taken = position < stop && there;
+                    const bool passes = !relu || (taken ? (float)(output + at)[offset] : 0.0f) != 0;
+                    const float value = taken ? (float)(gradient + at)[offset] : 0.0f;
+                    of_rows[i][p] = passes ? value : 0.0f;
                 }
                 const T* corner = images + (image * channels + first_channel + warp) * PIXELS + (top * width + start);
 #pragma unroll
