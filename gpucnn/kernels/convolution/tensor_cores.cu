@@ -78,23 +78,19 @@ __device__ __forceinline__ int place_of(int row, int word) { return row * WORDS 
 __device__ __forceinline__ void multiply(
     const unsigned* left, const unsigned* right, int apart, bool turned, Share own, Sums& sums)
 {
-    left += first_row(own) * apart;
-    right += first_column(own) * apart;
-    const int lane = threadIdx.x % 32;
+    const int lane = threadIdx.x % 32, row = lane % 16, word = lane / 16 * 4, column = lane % 8, place = lane / 8 * 4;
+    left += first_row(own) * apart + (turned ? place_of(row, word) : row * apart + word);
+    right += first_column(own) * apart + (turned ? place_of(column, place) : column * apart + place);
+    const int second = !turned || row / 4 % 2 == 0 ? 8 : -8;  // from the first 8 words of a row to the others
     unsigned a[MOST_ROWS][2][4];
 #pragma unroll
     for (int i = 0; i < own.rows; ++i)
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-            {
-            const int row = lane % 16, word = half * 8 + lane / 16 * 4;
-            load_matrices(a[i][half], left + i * 16 * apart + (turned ? place_of(row, word) : row * apart + word));
-        }
+        for (int half = 0; half < 2; ++half) load_matrices(a[i][half], left + i * 16 * apart + half * second);
 #pragma unroll
     for (int j = 0; j < own.columns; ++j) {
         unsigned b[4];
-        const int row = lane % 8, word = lane / 8 * 4;
-        load_matrices(b, right + j * 8 * apart + (turned ? place_of(row, word) : row * apart + word));
+        load_matrices(b, right + j * 8 * apart);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const unsigned own_half[2] = {b[half * 2], b[half * 2 + 1]};

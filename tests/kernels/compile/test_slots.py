@@ -123,38 +123,41 @@ def test_the_share_of_a_gathering_convolution_that_multiplies(
         assert LEAST_SHARE <= share <= 1
 
 
-SHARES_ON_TENSOR_CORES = [  # channels and filters alike: forward and the images' gradient, the weight's gradient
-    (CONVOLUTIONS[1], 0.05, 0.05),  # 16 rows, which 16 x 8 products fill once
-    (CONVOLUTIONS[2], 0.12, 0.07),
-    (CONVOLUTIONS[3], 0.15, 0.12),
-    (CONVOLUTIONS[7], 0.20, 0.12),
-]
-"""Of the instructions of a main loop, the least that multiply on tensor cores; each makes as much as 32 multiply-adds of a warp."""
+SHARES_ON_TENSOR_CORES = [(CONVOLUTIONS[1], 0.04), (CONVOLUTIONS[2], 0.07), (CONVOLUTIONS[3], 0.08), (CONVOLUTIONS[7], 0.1)]
+"""Of the instructions of a main loop, the least that multiply on tensor cores; each makes as much as 32 multiply-adds of a warp.
+With 16 channels, the first of them, a tile has 16 rows, and an element that is gathered is multiplied by few numbers."""
 
 
-@pytest.mark.parametrize(("shape", "least", "least_of_weight"), SHARES_ON_TENSOR_CORES, ids=lambda one: str(one)[:12])
+@pytest.mark.parametrize(("shape", "least"), SHARES_ON_TENSOR_CORES, ids=lambda one: str(one)[:12])
 def test_the_share_that_multiplies_on_tensor_cores(
-    nvrtc: Nvrtc,
-    disassembler: None,
-    slots: list[str],
-    shape: tuple[int, ...],
-    least: float,
-    least_of_weight: float,
+    nvrtc: Nvrtc, disassembler: None, slots: list[str], shape: tuple[int, ...], least: float
 ) -> None:
     constants = convolution_constants(shape, plan_of=tensor_cores.plan_of)
     source = source_text(tensor_cores.SOURCE, Variant(np.dtype(np.float32), NARROW, constants))
     found = disassemble(nvrtc.machine_code(source, ARCHITECTURE))
     for kernel in tensor_cores.KERNELS:
-        instructions = found[kernel.name]
-        loops = [
-            instructions[first : last + 1]
-            for last, end in enumerate(instructions)
-            if (first := end.target) is not None and first <= last
-        ]
-        loop = min((one for one in loops if any(each.name == "HMMA" for each in one)), key=len)
-        share = sum(one.name == "HMMA" for one in loop) / len(loop)
+        # In the first two kernels a step runs one of the texts that read, one for each tap.
+        texts = 1 if kernel is tensor_cores.WEIGHT_GRADIENT else 9
+        share = share_on_tensor_cores(found[kernel.name], texts)
         slots.append(f"{kernel.name:<24}{share:6.0%} on tensor cores, {shape[1]} to {shape[2]} channels")
-        assert (least_of_weight if kernel is tensor_cores.WEIGHT_GRADIENT else least) <= share <= 1
+        assert least <= share <= 1
+
+
+def share_on_tensor_cores(instructions: list[Instruction], texts: int) -> float:
+    """Of what a round of the innermost loop with such products issues; of blocks that read global memory one of so many runs."""
+    spans = [(first, last) for last, end in enumerate(instructions) if (first := end.target) is not None and first <= last]
+    first, last = min(
+        (span for span in spans if any(one.name == "HMMA" for one in instructions[span[0] : span[1] + 1])),
+        key=lambda span: span[1] - span[0],
+    )
+    targets = {one.target for one in instructions}
+    blocks: list[list[Instruction]] = [[]]
+    for place in range(first, last + 1):
+        if place in targets or (blocks[-1] and blocks[-1][-1].name in ("BRA", "BRX")):
+            blocks.append([])
+        blocks[-1].append(instructions[place])
+    issued = sum(len(block) / (texts if any(one.name == "LDG" for one in block) else 1) for block in blocks)
+    return sum(one.name == "HMMA" for one in instructions[first : last + 1]) / issued
 
 
 def test_the_gate_shuts_out_what_was_there_before(nvrtc: Nvrtc, disassembler: None, slots: list[str]) -> None:
