@@ -119,7 +119,7 @@ MUTANTS = [
     Mutant("tensor_cores.cu", "value == value ? __float_as_uint(value) + 0x1000 :", "value == value ? __float_as_uint(value) :"),
     Mutant("tensor_cores.cu", "word % 4; }", "word % 2; }"),
     Mutant("tensor_cores.cu", "^ row / 2 % 4)", "^ row / 4 % 4)"),
-    Mutant("tensor_cores.cu", "rows == 32 && columns < 256", "rows == 32"),
+    Mutant("tensor_cores.cu", "rows == 32 && columns < 256", "rows == 32", equivalent="warps share a tile in another way"),
     Mutant("tensor_cores.cu", "word = lane / 16 * 4, column", "word = lane / 8 * 4, column"),
     Mutant("tensor_cores.cu", "row / 4 % 2 == 0 ? 8 : -8", "row / 4 % 2 == 1 ? 8 : -8"),
     Mutant("tensor_cores.cu", "!turned || row / 4", "row / 4"),

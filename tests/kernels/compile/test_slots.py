@@ -123,7 +123,12 @@ def test_the_share_of_a_gathering_convolution_that_multiplies(
         assert LEAST_SHARE <= share <= 1
 
 
-SHARES_ON_TENSOR_CORES = [(CONVOLUTIONS[1], 0.03), (CONVOLUTIONS[2], 0.07), (CONVOLUTIONS[3], 0.08), (CONVOLUTIONS[7], 0.1)]
+SHARES_ON_TENSOR_CORES = [
+    (CONVOLUTIONS[1], 0.03),
+    (CONVOLUTIONS[2], 0.07),
+    (CONVOLUTIONS[3], 0.08),
+    (CONVOLUTIONS[7], 0.1),
+]
 """Of the instructions of a main loop, the least that multiply on tensor cores; each makes as much as 32 multiply-adds of a warp.
 With 16 channels, the first of them, a tile has 16 rows, and an element that is gathered is multiplied by few numbers."""
 
@@ -145,7 +150,9 @@ def test_the_share_that_multiplies_on_tensor_cores(
 
 def share_on_tensor_cores(instructions: list[Instruction], texts: int) -> float:
     """Of what a round of the innermost loop with such products issues; of blocks that read global memory one of so many runs."""
-    spans = [(first, last) for last, end in enumerate(instructions) if (first := end.target) is not None and first <= last]
+    spans = [
+        (first, last) for last, end in enumerate(instructions) if (first := end.target) is not None and first <= last
+    ]
     first, last = min(
         (span for span in spans if any(one.name == "HMMA" for one in instructions[span[0] : span[1] + 1])),
         key=lambda span: span[1] - span[0],
