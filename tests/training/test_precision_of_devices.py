@@ -212,6 +212,11 @@ def test_a_hook_sees_float32_and_what_it_gives_is_rounded(backend: Backend) -> N
     np.testing.assert_allclose(host(filters.grad), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_gpu_without_tensor_cores_gives_what_the_cpu_gives(monkeypatch: pytest.MonkeyPatch, gpu: Backend) -> None:
+    monkeypatch.setattr(ways, "has_tensor_cores", lambda index: False)
+    test_each_call_of_a_step_gives_what_the_cpu_gives(gpu, "pooled")
+
+
 @pytest.mark.parametrize("name", ["ResNet-20", "pooled"])
 def test_each_call_of_a_step_gives_what_the_cpu_gives(backend: Backend, name: str) -> None:
     if backend.name == "plain":
