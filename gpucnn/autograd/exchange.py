@@ -65,8 +65,9 @@ def _value(one: Any, losing: bool) -> Any:
 def as_capsule(tensor: Any, options: Mapping[str, Any]) -> Any:
     """The array in DLPack's form, shared, not copied. GradientError for a tensor that learns, as others could write to it."""
     _check_exported("__dlpack__", tensor)
-    with beside(tensor.data):
-        return tensor.array.__dlpack__(**options)
+    array = tensor.in_float32()
+    with beside(array):
+        return array.__dlpack__(**options)
 
 
 def capsule_device(tensor: Any) -> tuple[int, int]:
@@ -80,7 +81,7 @@ def cuda_interface(tensor: Any) -> dict[str, Any]:
     if tensor.device.kind == "cpu":
         raise AttributeError("a tensor on the CPU has no __cuda_array_interface__", name="__cuda_array_interface__")
     _check_exported("__cuda_array_interface__", tensor)
-    interface: dict[str, Any] = tensor.data.__cuda_array_interface__
+    interface: dict[str, Any] = tensor.in_float32().__cuda_array_interface__
     return interface
 
 

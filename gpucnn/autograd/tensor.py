@@ -80,6 +80,12 @@ class Tensor:
         """The array as it is kept: `array`, or where `is_stored` one of two bytes, see `kernel.BF16`."""
         return self._data if self.is_stored else self.array
 
+    def in_float32(self) -> Array:
+        """`array`, which the tensor holds from now on: for who may write to it, or keeps its address."""
+        if self.is_stored:
+            self._data, self.is_stored = self.array, False
+        return self.array
+
     @classmethod
     def of_stored(cls, array: Array) -> "Tensor":
         """A tensor that holds an array of bfloat16 in two bytes."""
@@ -89,9 +95,7 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        if self.is_stored:  # from now on in float32, as who looks may also write
-            self._data, self.is_stored = self.array, False
-        array = self.array
+        array = self.in_float32()
         return WatchedArray.of(array) if self.watched and isinstance(array, np.ndarray) else array
 
     @data.setter
