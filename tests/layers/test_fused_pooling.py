@@ -17,9 +17,10 @@ from gpucnn.explain import grad_cam
 from gpucnn.kernels.convolution import pooled
 from gpucnn.kernels.ways import Way, leave_out
 from gpucnn.layers.graph import model_graph
-from gpucnn.testing import emulated_gpu
+from gpucnn.testing import emulated_gpu, oracles
 from gpucnn.testing.emulator import compiler
 from tests.backends import Backend, host
+from tests.kernels.test_linear import to_tf32
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="emulated kernels need g++")
 
@@ -160,6 +161,20 @@ def test_lenet_in_tf32_is_that_of_rounded_numbers() -> None:
         with emulated_gpu("fast") as gpu:
             found = host(model.to("cuda")(gpu.asarray(images)).data)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@needs_compiler
+def test_tf32_is_that_of_rounded_numbers_to_1e_6() -> None:
+    """Beside `test_linear`'s rounding by arithmetic, a naive convolution in double and NumPy's maxima of 2x2."""
+    rng = np.random.default_rng(6)
+    images, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4, 9, 9), (5, 4, 4, 4)))
+    maps = oracles.conv2d(to_tf32(images.astype(np.float64)), to_tf32(weight.astype(np.float64)))
+    expected = maps.reshape(3, 5, 3, 2, 3, 2).max(axis=(3, 5))
+    with emulated_gpu() as gpu, precision("tf32"):
+        net = layers.Sequential(layers.Conv2d(4, 5, 4, bias=False), layers.MaxPool2d(2))
+        net[0].weight.data[...] = weight
+        found = host(net.to("cuda")(gpu.asarray(images)).data)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 @needs_compiler
