@@ -7,7 +7,7 @@ import numpy as np
 
 from gpucnn.autograd import Tensor, as_operands, grad_enabled, operation, record
 from gpucnn.autograd.rounding import product_operand
-from gpucnn.backend import Array, xp_of
+from gpucnn.backend import Array, chosen_precision, xp_of
 from gpucnn.backend.host_memory import empty_beside
 from gpucnn.errors import ShapeError
 from gpucnn.functions.conv import fill_gradients, gradient_buffers
@@ -21,7 +21,7 @@ def pooled_convolution(
     x: Tensor, weight: Tensor, window: Window, groups: int, relu: bool, pooling: Window
 ) -> PooledConvolution | None:
     """The task, for `conv2d_max_pool2d`; None where both are better computed one after the other, or raise an error."""
-    if xp_of(x.array) is np or x.dtype != weight.dtype:
+    if chosen_precision() == "bf16" or xp_of(x.array) is np or x.dtype != weight.dtype:
         return None
     try:
         shape = conv2d_shape("conv2d", x.shape, weight.shape, window, groups)
