@@ -131,10 +131,8 @@ class Trainer:
             raise ArgumentError(f"clip_norm={clip_norm!r} and clip_value={clip_value!r} are both set; choose one")
         self.epochs, self.epoch, self.batch, self.step = 0, 0, 0, 0
         self.loss: Tensor | None = None
-        self.metrics = Metrics()
-        self.history = History()
-        self.seconds = 0.0
-        self.stop_reason = ""
+        self.metrics, self.history = Metrics(), History()
+        self.seconds, self.stop_reason = 0.0, ""
         self.error: Exception | None = None
         self.failed_step: FailedStep | None = None
         self.notes: list[str] = []
