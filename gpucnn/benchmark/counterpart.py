@@ -70,8 +70,10 @@ def _linear(layer: Linear) -> Any:
 def _batch_norm(layer: BatchNorm1d | BatchNorm2d) -> Any:
     kind = getattr(pytorch.torch().nn, type(layer).__name__)
     tracked = layer.running_mean is not None
-    arguments = (layer.num_features, layer.eps, layer.momentum, layer.weight is not None, tracked)
-    module = kind(*arguments)
+    is_affine = layer.weight is not None or layer.bias is not None
+    module = kind(layer.num_features, layer.eps, layer.momentum, is_affine, tracked)
+    if layer.weight is None:
+        module.weight = None
     if layer.bias is None:
         module.bias = None
     names = ("running_mean", "running_var", "num_batches_tracked")

@@ -176,6 +176,8 @@ TABLE: list[tuple[str, int, str]] = [
     ("train --accumulate 0", 2, "gpucnn train: argument --accumulate: expected a whole number >= 1, got '0'"),
     ("train --checkpoint-every -1", 2, "gpucnn train: argument --checkpoint-every: expected a whole number >= 0, got '-1'"),
     ("train --config nothing.toml", 1, "gpucnn train: nothing.toml: no such file; give a TOML file with settings such as epochs = 10"),
+    ("train --recipe fest", 1, "gpucnn train: unknown recipe 'fest', expected one of fast; did you mean fast?"),
+    ("train --recipe fast --model mlp", 1, "gpucnn train: whiten is 3, but mlp has no convolution; leave it out"),
     ("train --config precious", 1, "gpucnn train: precious: cannot be read (Is a directory)"),
     ("train --config file/deeper.toml", 1, "gpucnn train: file/deeper.toml: cannot be read (Not a directory)"),
     ("train --config cut.png", 1, "gpucnn train: cut.png: line 1 is not UTF-8; save the file as UTF-8 text"),

@@ -50,6 +50,7 @@ def test_arguments_come_along(rng: np.random.Generator) -> None:
         layers.Conv2d(4, 6, (3, 2), (2, 1), (2, 0), (1, 2), groups=2, bias=False),
         layers.BatchNorm2d(6, eps=0.1, momentum=0.3),
         layers.ReLU(),
+        layers.BatchNorm2d(6, scale=False),
         layers.MaxPool2d(3, 2, 1, ceil_mode=True),
         layers.Flatten(),
         layers.Linear(6 * 3 * 4, 3, activation="relu"),

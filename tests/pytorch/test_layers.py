@@ -166,10 +166,15 @@ def draw_batch_norm(dimensions: int) -> Callable[[int], Drawn]:
                 "affine": False,
                 "track_running_stats": False,
                 "bias": False,
+                "scale": False,
             },
         )
         name = f"BatchNorm{dimensions}d"
-        layer, module = getattr(layers, name)(channels, **arguments), getattr(nn, name)(channels, **arguments)
+        layer = getattr(layers, name)(channels, **arguments)
+        has_scale = arguments.pop("scale", True)
+        module = getattr(nn, name)(channels, **arguments)
+        if not has_scale:  # PyTorch has no argument for it
+            module.weight = None
         if seed % 4 == 3:
             layer.eval()
             module.eval()
