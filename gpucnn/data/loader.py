@@ -257,7 +257,10 @@ class DataLoader:
         self.waited, start = 0.0, time.perf_counter()
         order = self._order(epoch)
         there = self._there(epoch, order)
-        streams = self.workers > 0 and there.streams and self.collate is None
+        is_known = (
+            type(there.dataset) is ArrayDataset and self.collate is None
+        )  # a class of one's own may choose in its way
+        streams = self.workers > 0 and there.streams and is_known
 
         def told(number: int, make: Callable[[slice], Any]) -> Any:
             places = self._places(order, number)

@@ -65,7 +65,7 @@ MUTANTS = [
         "data/loader.py", "slice(starts[own.start], starts[own.stop])", "slice(starts[0], starts[own.stop - own.start])"
     ),
     Mutant("data/loader.py", "threads = self.workers if streams or", "threads = self.workers if"),
-    Mutant("data/loader.py", "there.streams and self.collate is None", "self.collate is None"),
+    Mutant("data/loader.py", "type(there.dataset) is ArrayDataset and self.collate is None", "self.collate is None"),
     Mutant("data/loader.py", "                error.add_note(_place_text(epoch, number, order.samples[places]))\n", ""),
     Mutant("data/loader.py", "Moves(moves, epoch, keys)", "Moves(moves, 0, keys)"),
     Mutant(

@@ -82,6 +82,21 @@ def test_shards_of_what_threads_read(gpu: Backend) -> None:
                     np.testing.assert_array_equal(host(part), host(others.arrays[shard]), strict=True)
 
 
+class Inverted(ArrayDataset):
+    """One of its own way."""
+
+    def __getitem__(self, indices: Any) -> Any:
+        images, labels = super().__getitem__(indices)
+        return 1 - images, labels
+
+
+def test_what_a_class_of_ones_own_gives_is_what_comes(gpu: Backend) -> None:
+    whole = whole_set()
+    there = Inverted(whole.images, whole.labels, PREPROCESS, 4).streamed(gpu.device_name)
+    expected = [whole[np.arange(start, min(start + 8, 23))] for start in range(0, 23, 8)]
+    check_same(DataLoader(there, 8, workers=2), [(1 - images, labels) for images, labels in expected])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_a_read_raises_arrives_in_its_turn(gpu: Backend, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its batch and samples; the next epoch is whole, and has no other memory to send from."""
