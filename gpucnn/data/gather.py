@@ -1,10 +1,12 @@
 """A batch that a GPU can gather in one launch, before it has."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from gpucnn.backend import Array
 from gpucnn.data.array_dataset import ArrayDataset
 from gpucnn.data.dataset import Batch
+from gpucnn.data.pieces import Pieces
 from gpucnn.data.preprocess import Preprocess
 from gpucnn.kernels.preprocess import Moves
 
@@ -42,3 +44,13 @@ class Gather:
         if self.moves is None:
             return self.dataset[samples]
         return self.dataset.moved(samples, self.moves._replace(keys=self.moves.keys[self.places]))
+
+
+def made(images: Any, labels: Any) -> tuple[Any, Any]:
+    """Images and labels, of a batch that may be a `Gather` in place of the images."""
+    return images.made() if isinstance(images, Gather) else (images, labels)
+
+
+def is_of_a_loader(images: Any) -> bool:
+    """Whether they are what only a loader makes in place of the images of a batch."""
+    return isinstance(images, Gather | Pieces)

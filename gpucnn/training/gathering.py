@@ -1,5 +1,7 @@
 """The images of an epoch's batches, where a recorded step finds them: the order is copied once an epoch, a place in it is fed."""
 
+from typing import Any
+
 import numpy as np
 
 from gpucnn.backend import Array, current, fed
@@ -22,11 +24,14 @@ class Gathering:
         self._places: list[Array] = []
         """The order of the epoch, and the keys of its random changes, which may be the same."""
 
-    def work(self, work: Work[Result], gather: Gather) -> Work[Result]:
-        """The same work, of images and labels, that gathers them first, without inputs."""
+    def work(self, work: Work[Result], images: Any, labels: Any) -> tuple[Work[Result], tuple[Any, ...]]:
+        """Work on images and labels, and its inputs: with a `Gather` in place of the images it gathers first, and has none."""
+        if not isinstance(images, Gather):
+            return work, (images, labels)
+        gather = images
         self._follow(gather)
         size = gather.preprocess.image_size
-        return Work(
+        gathered = Work(
             lambda: work.recorded(*self._batch()),
             lambda: work.as_it_is(*gather.made()),
             work.count_up,
@@ -34,6 +39,7 @@ class Gathering:
             {**work.held, **self._arrays()},
             ((len(gather), gather.preprocess.channels, size, size), (len(gather),)),
         )
+        return gathered, ()
 
     def _follow(self, gather: Gather) -> None:
         """Which batch comes next. With another epoch, or another data set, what is on the device changes."""

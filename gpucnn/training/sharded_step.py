@@ -10,7 +10,7 @@ import numpy as np
 from gpucnn.autograd import Tensor, watching_gradients
 from gpucnn.backend import Array, current, to_device, to_host
 from gpucnn.data import DataLoader
-from gpucnn.data.gather import Gather
+from gpucnn.data.gather import made
 from gpucnn.data.pieces import Pieces, cut
 from gpucnn.errors import ArgumentError, TrainingError
 from gpucnn.functions.dropout import part_of_batch
@@ -21,7 +21,7 @@ from gpucnn.training.recorded_step import Work
 from gpucnn.training.recorder import MOST_RECORDINGS, Wanted
 from gpucnn.training.shard_payload import ShardPayload, Sums
 from gpucnn.training.sharding import Sharding
-from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep, made
+from gpucnn.training.training_step import Outputs, Part, Training, TrainingStep
 
 CHECKED_EVERY = 100
 """Steps after which processes compare their parameters, and after the last of an epoch: hashing takes as long as an update."""
@@ -133,10 +133,8 @@ class ShardedStep(TrainingStep):
         self._payload.begin(shard, len(own))
         with part_of_batch(images.first(shard), len(own)):
             work = Work[Outputs | None](self.forward_and_backward, self._computed, settings=trainer.label_smoothing)
-            if isinstance(own, Gather):
-                outputs = self.recorder.do(self._gathering.work(work, own), (), trainer.device)
-            else:
-                outputs = self.recorder.do(work, (own, right), trainer.device)
+            work, inputs = self._gathering.work(work, own, right)
+            outputs = self.recorder.do(work, inputs, trainer.device)
         assert outputs is not None
         self._scores.reset()
         self._scores.update(outputs.loss, outputs.logits, outputs.labels)

@@ -13,9 +13,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import Device
 from gpucnn.checks import as_count, as_function, as_number
 from gpucnn.data import DataLoader
-from gpucnn.data.gather import Gather
 from gpucnn.data.loader import check_loader
-from gpucnn.data.pieces import Pieces
 from gpucnn.errors import ArgumentError, StateError, TrainingError
 from gpucnn.layers import Layer
 from gpucnn.layers.as_model import as_model
@@ -28,12 +26,11 @@ from gpucnn.training.evaluate import device_of_model, evaluate
 from gpucnn.training.finite_guard import FailedStep, FiniteGuard
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import History, Metrics, history_html
-from gpucnn.training.recorded_step import as_batch
 from gpucnn.training.recorder import Wanted
 from gpucnn.training.sharded_step import ShardedStep
 from gpucnn.training.sharding import Sharding
 from gpucnn.training.trainer_state import SavedState, TrainerState, check_weights
-from gpucnn.training.training_step import TrainingStep
+from gpucnn.training.training_step import TrainingStep, as_given
 
 
 class Trainer:
@@ -236,8 +233,7 @@ class Trainer:
         return self._learn(images, labels, None)
 
     def _learn(self, images: Any, labels: Any, metrics: Metrics | None) -> Tensor:
-        if not isinstance(images, Pieces | Gather):
-            images, labels = as_batch(images, labels)
+        images, labels = as_given(images, labels)
         with self._precisely():
             outputs = self.training_step.run(images, labels, metrics)
         if outputs is None:

@@ -11,7 +11,7 @@ from gpucnn import functions as F
 from gpucnn.autograd import Tensor
 from gpucnn.backend import Array, Device
 from gpucnn.data import DataLoader
-from gpucnn.data.gather import Gather
+from gpucnn.data.gather import is_of_a_loader, made
 from gpucnn.layers import Layer
 from gpucnn.layers.forward_state import ForwardState
 from gpucnn.layers.one_output import one_output
@@ -22,7 +22,7 @@ from gpucnn.training.gathering import Gathering
 from gpucnn.training.gradient_mean import GradientMean
 from gpucnn.training.metrics import Metrics
 from gpucnn.training.out_of_memory import with_retry
-from gpucnn.training.recorded_step import Work
+from gpucnn.training.recorded_step import Work, as_batch
 from gpucnn.training.recorder import Recorder, Wanted
 from gpucnn.training.sharding import Sharding
 
@@ -54,12 +54,11 @@ class Training(Protocol):
 
 
 class Outputs(NamedTuple):
-    """What a batch leaves behind, beside gradients and weights. A recorded step writes to the same arrays again."""
+    """What a batch, of these labels, leaves behind, beside gradients and weights. A recorded step writes to the same arrays again."""
 
     loss: Tensor
     logits: Tensor
     labels: Any
-    """Of the images that the loss is of."""
 
 
 class Part(NamedTuple):
@@ -69,11 +68,6 @@ class Part(NamedTuple):
     """They count it."""
     ends: bool
     """Whether it is the last batch of a step of the optimizer."""
-
-
-def made(images: Any, labels: Any) -> tuple[Any, Any]:
-    """Images and labels of a batch, as `TrainingStep.run` takes it."""
-    return images.made() if isinstance(images, Gather) else (images, labels)
 
 
 def _are_classes(labels: np.ndarray, classes: int) -> bool:
@@ -108,14 +102,6 @@ class TrainingStep:
         loader = self._trainer.train_loader
         return ((one, one) for one in loader.gathers(epoch, first)) if self.gathers else loader.batches(epoch, first)
 
-    @property
-    def gathers(self) -> bool:
-        """Whether steps are recorded that gather their own batches."""
-        loader, device = self._trainer.train_loader, self._trainer.device
-        if not isinstance(loader, DataLoader) or self.recorder.graph is False or device.kind == "cpu":
-            return False
-        return loader.dataset.device == device and loader.can_gather
-
     def run(self, images: Any, labels: Any, metrics: Metrics | None) -> Outputs | None:
         """Learn from a batch, images and labels or a `Gather`, which `metrics` count; None if its loss or a gradient is not finite, and all is as before."""
         trainer, batch = self._trainer, self._trainer.batch + 1
@@ -128,14 +114,13 @@ class TrainingStep:
             outputs = self._finished(part, self.recorder.do(work, (images, labels), trainer.device), labels)
         elif not trainer.guard.gathers:
             outputs = self._whole(part, *made(images, labels))
-        elif isinstance(images, Gather):
-            outputs = self.recorder.do(self._gathered(part, images), (), trainer.device)
         else:
             work = Work[Outputs | None](
                 functools.partial(self._recorded, part), functools.partial(self._whole, part),
                 functools.partial(self._before_replay, part, labels), self._settings(part), self._held(part),
             )  # fmt: skip
-            outputs = self.recorder.do(work, (images, labels), trainer.device)
+            work, inputs = self._gathering.work(work, images, labels)
+            outputs = self.recorder.do(work, inputs, trainer.device)
         if outputs is not None:
             trainer.loss = outputs.loss
             if part.ends:
@@ -157,6 +142,14 @@ class TrainingStep:
     def backward(self, loss: Tensor) -> None:
         """The backward pass."""
         loss.backward()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether steps are recorded that gather their own batches."""
+        loader, device = self._trainer.train_loader, self._trainer.device
+        if not isinstance(loader, DataLoader) or self.recorder.graph is False or device.kind == "cpu":
+            return False
+        return loader.dataset.device == device and loader.can_gather
 
     def failure(self, place: str, loss: float, images: Any, labels: Any, indices: np.ndarray) -> FailedStep:
         """A batch, as `run` takes it, that is not finite, looked at."""
@@ -209,15 +202,7 @@ class TrainingStep:
         self._update(part, outputs, labels)
         return outputs
 
-    def _gathered(self, part: Part, gather: Gather) -> Work[Outputs | None]:
-        """A step on a GPU that gathers its batch, too."""
-        work = Work[Outputs | None](
-            functools.partial(self._recorded, part), functools.partial(self._whole, part),
-            functools.partial(self._before_replay, part, None), self._settings(part), self._held(part),
-        )  # fmt: skip
-        return self._gathering.work(work, gather)
-
-    def _before_replay(self, part: Part, labels: Array | None, outputs: Outputs | None) -> None:
+    def _before_replay(self, part: Part, labels: Any, outputs: Outputs | None) -> None:
         """The host's part, which is not taken back: labels on the host are looked at before."""
         assert outputs is not None
         classes = outputs.logits.shape[1]
@@ -297,3 +282,11 @@ class TrainingStep:
             if owner is not None
             for number, array in enumerate(owner.arrays())
         }
+
+
+def as_given(images: Any, labels: Any) -> tuple[Any, Any]:
+    """A batch as `TrainingStep.run` takes it: a loader's own way, or arrays of what else it is."""
+    if is_of_a_loader(images):
+        return images, labels
+    own_images, own_labels = as_batch(images, labels)
+    return own_images, own_labels
