@@ -150,6 +150,18 @@ def prepare_otherwise(loader: data.DataLoader) -> None:
     loader.dataset.preprocess = byte_set(fit="resize", mean=(0.1, 0.2), std=(0.4, 0.3)).preprocess
 
 
+def scale_otherwise(loader: data.DataLoader) -> None:
+    loader.dataset.preprocess = byte_set(full_scale=200).preprocess
+
+
+def move_more(loader: data.DataLoader) -> None:
+    loader.augment = data.Compose(MOVES, data.RandomShift(1))
+
+
+def move_no_more(loader: data.DataLoader) -> None:
+    loader.augment = None
+
+
 def move_otherwise(loader: data.DataLoader) -> None:
     loader.augment = data.Compose(*([data.RandomShift(1)] * 5))  # as many as before
 
@@ -158,7 +170,10 @@ def draw_otherwise(loader: data.DataLoader) -> None:
     loader.seed, loader.shuffle = 77, False
 
 
-CHANGES = [put_others, put_other_bytes, write_over, prepare_otherwise, move_otherwise, draw_otherwise]
+CHANGES = [
+    put_others, put_other_bytes, write_over, prepare_otherwise, scale_otherwise, move_otherwise, move_more, move_no_more,
+    draw_otherwise,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES)
