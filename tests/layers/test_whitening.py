@@ -96,3 +96,14 @@ def test_images_without_a_covariance_are_refused(shown: np.ndarray) -> None:
     with pytest.raises(ArgumentError, match=r"^whiten: the patches of 4 images have no covariance .* or a larger eps$"):
         layers.whiten(conv, Tensor(shown), eps=0)
     assert conv.weight.requires_grad
+
+
+def test_a_channel_that_hardly_differs_from_another_is_refused_without_eps() -> None:
+    """Its eigenvalue is above 0, and nothing but noise."""
+    shown = images(2).astype(np.float64)
+    shown[:, 1] = shown[:, 0] + 3e-7 * np.random.default_rng(1).standard_normal(shown[:, 0].shape)
+    with pytest.raises(
+        ArgumentError, match=r"\(finite: True, least eigenvalue [1-9].*e-1\d, eps 0\); give more images"
+    ):
+        layers.whiten(layers.Conv2d(2, 16, 2), shown, eps=0)
+    layers.whiten(layers.Conv2d(2, 16, 2), shown)
