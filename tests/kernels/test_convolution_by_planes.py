@@ -218,3 +218,15 @@ def test_the_gradient_of_a_few_channels_is_left_to_the_next_way(
         assert by in [operation.name for operation in operations]
         assert found[0, 0, 0, 0] == 2
         assert found[0, 2, 10, 10] == 18
+
+
+def test_operands_are_rounded_where_tensor_cores_would_round_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    if missing := Backend("emulated").missing():
+        pytest.skip(missing)
+    with emulated_gpu("fast") as cupy:
+        single, double = cupy.ones(3, np.float32), cupy.ones(3, np.float64)
+        assert staging.rounds(single) == 0
+        with precision("tf32"):
+            assert (staging.rounds(single), staging.rounds(double)) == (1, 0)
+            monkeypatch.setattr(staging, "has_tensor_cores", lambda index: False)
+            assert staging.rounds(single) == 0
