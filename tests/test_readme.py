@@ -186,7 +186,7 @@ def test_what_is_to_be_read_is_as_long_as_it_says() -> None:
     said = re.search(r"^(\w+) files, some of them only in part: ([\d,]+) lines", README, re.MULTILINE)
     assert said
     assert (said[1], len(ORDER)) == ("Fifteen", 15)
-    assert int(said[2].replace(",", "")) == sum(lines for _, _, lines in ORDER) <= 1500
+    assert int(said[2].replace(",", "")) == sum(lines for _, _, lines in ORDER) <= 1600
 
 
 def test_nobody_has_to_look_ahead() -> None:

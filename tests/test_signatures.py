@@ -13,6 +13,7 @@ AS_IN_PYTORCH = {
     "functions/conv.py: conv_transpose2d",
     "functions/normalization.py: batch_norm",
     "layers/sequence.py: Conv1d.__init__",
+    "layers/normalization.py: _BatchNorm.__init__",
     "layers/conv.py: Conv2d.__init__",
     "layers/conv.py: ConvTranspose2d.__init__",
     "layers/conv.py: SeparableConv2d.__init__",

@@ -76,24 +76,6 @@ class Tensor:
         return widened(self._data) if self.is_stored else self._data
 
     @property
-    def held(self) -> Array:
-        """The array as it is kept: `array`, or where `is_stored` one of two bytes, see `kernel.BF16`."""
-        return self._data if self.is_stored else self.array
-
-    def in_float32(self) -> Array:
-        """`array`, which the tensor holds from now on: for who may write to it, or keeps its address."""
-        if self.is_stored:
-            self._data, self.is_stored = self.array, False
-        return self.array
-
-    @classmethod
-    def of_stored(cls, array: Array) -> "Tensor":
-        """A tensor that holds an array of bfloat16 in two bytes."""
-        tensor = cls(array)
-        tensor.is_bf16 = tensor.is_stored = True
-        return tensor
-
-    @property
     def data(self) -> Array:
         array = self.in_float32()
         return WatchedArray.of(array) if self.watched and isinstance(array, np.ndarray) else array
@@ -135,6 +117,24 @@ class Tensor:
         """
         refuse_higher_order("backward()", create_graph)
         run_backward({self.start_node(): self.start_gradient(grad)}, as_flag(retain_graph, "backward: retain_graph"))
+
+    @property
+    def held(self) -> Array:
+        """The array as it is kept: `array`, or where `is_stored` one of two bytes, see `kernel.BF16`."""
+        return self._data if self.is_stored else self.array
+
+    def in_float32(self) -> Array:
+        """`array`, which the tensor holds from now on: for who may write to it, or keeps its address."""
+        if self.is_stored:
+            self._data, self.is_stored = self.array, False
+        return self.array
+
+    @classmethod
+    def of_stored(cls, array: Array) -> "Tensor":
+        """A tensor that holds an array of bfloat16 in two bytes."""
+        tensor = cls(array)
+        tensor.is_bf16 = tensor.is_stored = True
+        return tensor
 
     def start_node(self) -> Node:
         """Where a backward pass from here begins; GradientError if there is nothing to differentiate."""

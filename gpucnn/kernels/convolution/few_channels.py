@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gpucnn.backend import Array, xp_of
 from gpucnn.backend.precision import chosen_precision
-from gpucnn.kernels.convolution import cuda, implicit
+from gpucnn.kernels.convolution import cuda, implicit, tensor_cores
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.convolution.slices import add_slices, find_bias_gradient
 from gpucnn.kernels.convolution.staging import BLOCK, FEWEST_TILES, MOST_STAGED, Axis, choose_tile, parts, rounds
@@ -112,8 +112,13 @@ def conv2d_gradients(
     elif found.bias is not None:
         find_bias_gradient(gradient, output, found.bias)
     if found.images is not None:
-        next_way = implicit if implicit.suits(task) else cuda
-        next_way.conv2d_gradients(task, gradient, None, weight, output, Gradients(found.images))
+        _next_way(task, gradient).conv2d_gradients(task, gradient, None, weight, output, Gradients(found.images))
+
+
+def _next_way(task: Convolution, gradient: Array) -> Any:
+    """The module that finds the gradient of images, which a first layer is seldom asked for."""
+    gathers = tensor_cores if rounds(gradient) else implicit
+    return gathers if gathers.suits(task) else cuda
 
 
 def _plan(task: Convolution) -> Plan:

@@ -117,6 +117,7 @@ KERNELS = Kernels(FORWARD, IMAGES_GRADIENT, WEIGHT_GRADIENT)
 class Plan(NamedTuple):
     """How a convolution is computed."""
 
+    kernels: Kernels
     constants: tuple[int, ...]
     forward_tiles: int
     images_tiles: int
@@ -134,29 +135,26 @@ def suits(task: Convolution) -> bool:
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
-    return convolve(KERNELS, plan_of(task), task, images, weight, bias)
+    return convolve(plan_of(task), task, images, weight, bias)
 
 
 def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    find_gradients(KERNELS, plan_of(task), task, gradient, images, weight, output, found)
+    find_gradients(plan_of(task), task, gradient, images, weight, output, found)
 
 
-def convolve(
-    kernels: Kernels, plan: Plan, task: Convolution, images: Array, weight: Array, bias: Array | None
-) -> Array:
-    """`conv2d` by some kernels."""
+def convolve(plan: Plan, task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
+    """`conv2d` by a plan."""
     output = xp_of(images).empty(task.output_shape, images.dtype)
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
-    threads = plan.forward_tiles * kernels.forward.block
-    launch(kernels.forward, threads, *arrays, positions_of(task), *plan.constants)
+    threads = plan.forward_tiles * plan.kernels.forward.block
+    launch(plan.kernels.forward, threads, *arrays, positions_of(task), *plan.constants)
     return output
 
 
 def find_gradients(
-    kernels: Kernels,
     plan: Plan,
     task: Convolution,
     gradient: Array,
@@ -165,24 +163,22 @@ def find_gradients(
     output: Array | None,
     found: Gradients,
 ) -> None:
-    """`conv2d_gradients` by some kernels."""
+    """`conv2d_gradients` by a plan."""
     gradient, output = contiguous(gradient), contiguous(output)
     if found.weight is not None and images is not None:
         columns = prod(found.weight.shape[1:]) + 1
         slices = xp_of(gradient).empty((plan.slices, len(weight), columns), found.weight.dtype)
         arrays = (gradient, output, contiguous(images), slices)
-        threads = plan.weight_tiles * kernels.weight_gradient.block
-        launch(kernels.weight_gradient, threads, *arrays, positions_of(task), plan.length, *plan.constants)
+        threads = plan.weight_tiles * plan.kernels.weight_gradient.block
+        launch(plan.kernels.weight_gradient, threads, *arrays, positions_of(task), plan.length, *plan.constants)
         add_slices(slices, found.weight, found.bias)
     elif found.bias is not None:
         find_bias_gradient(gradient, output, found.bias)
     if found.images is not None:
         arrays = (gradient, output, contiguous(weight), found.images)
-        pixels, threads = (
-            prod(task.image_shape) // task.image_shape[1],
-            plan.images_tiles * kernels.images_gradient.block,
-        )
-        launch(kernels.images_gradient, threads, *arrays, pixels, *plan.constants)
+        pixels = prod(task.image_shape) // task.image_shape[1]
+        threads = plan.images_tiles * plan.kernels.images_gradient.block
+        launch(plan.kernels.images_gradient, threads, *arrays, pixels, *plan.constants)
 
 
 def positions_of(task: Convolution) -> int:
@@ -204,7 +200,7 @@ def plan_of(task: Convolution) -> Plan:
     length = parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP) * STEP
     slices = parts(positions, length)
     chosen = Tiles(*forward, *images, rows, together, int(length > LONGEST_SUM))
-    return Plan(constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
+    return Plan(KERNELS, constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
 def constants_of(task: Convolution, chosen: Tiles) -> tuple[int, ...]:

@@ -74,16 +74,14 @@ def suits(task: Convolution) -> bool:
 
 def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) -> Array:
     """`plain.conv2d`."""
-    return implicit.convolve(KERNELS, plan_of(task, images.dtype == BF16), task, images, weight, bias)
+    return implicit.convolve(plan_of(task, images.dtype == BF16), task, images, weight, bias)
 
 
 def conv2d_gradients(
     task: Convolution, gradient: Array, images: Array | None, weight: Array, output: Array | None, found: Gradients
 ) -> None:
     """`plain.conv2d_gradients`."""
-    implicit.find_gradients(
-        KERNELS, plan_of(task, gradient.dtype == BF16), task, gradient, images, weight, output, found
-    )
+    implicit.find_gradients(plan_of(task, gradient.dtype == BF16), task, gradient, images, weight, output, found)
 
 
 @lru_cache(4096)
@@ -107,7 +105,7 @@ def plan_of(task: Convolution, is_bf16: bool = False) -> Plan:
     length = parts(min(max(length, FEWEST_POSITIONS), MOST_POSITIONS), STEP * numbers) * STEP * numbers
     slices = parts(positions, length)
     chosen = Tiles(*forward, *images, rows, together, weight_is_long=0)
-    return Plan(constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
+    return Plan(KERNELS, constants_of(task, chosen), forward_tiles, images_tiles, tiles * slices, length, slices)
 
 
 def _tile(rows: int, columns: int, groups: int, depth: int, taps: int, step: int) -> tuple[tuple[int, int, int], int]:
