@@ -8,6 +8,7 @@ from gpucnn.autograd import Tensor
 from gpucnn.backend import as_array, to_host
 from gpucnn.checks import as_number
 from gpucnn.errors import ArgumentError, ShapeError
+from gpucnn.kernels.gemm import matmul
 from gpucnn.layers.conv import Conv2d
 from gpucnn.text import shape_text, value_text
 
@@ -86,6 +87,7 @@ def _covariance(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
                 images[start : start + AT_A_TIME] - centre, (rows, columns), axis=(2, 3)
             )
             patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, size)
-            total, products, number = total + patches.sum(axis=0), products + patches.T @ patches, number + len(patches)
+            total, products = total + patches.sum(axis=0), products + matmul(patches.T, patches)
+            number += len(patches)
         mean = total / number
         return products / number - np.outer(mean, mean)

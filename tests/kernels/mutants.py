@@ -68,8 +68,6 @@ MUTANTS = [
     Mutant("implicit.cu", "column == taps ? first_channel > 0 : column > taps", "column > taps"),
     Mutant("implicit.cu", "column > taps || k >= channels * TAPS", "column > taps"),
     Mutant("implicit.cu", "(slice * groups + group) * filters + filter", "slice * filters + filter"),
-    Mutant("implicit.cu", "sum += (A)slices[slice * size + i]", "sum = (A)slices[slice * size + i]"),
-    Mutant("implicit.cu", "total += sum", "total = sum"),
     Mutant("implicit.cu", "totals[i][j] += sums[i][j]", "totals[i][j] = sums[i][j]"),
     Mutant("implicit.cu", "            sums[i][j] = 0;\n", ""),
     Mutant("implicit.cu", "if (SUMS_ARE_CUT && weight_is_long && (first - slice * length + STEP) % LONGEST_SUM == 0) settle(own, sums, totals);", "sums[0][0] = 0;"),
