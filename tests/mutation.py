@@ -46,7 +46,9 @@ class Table(NamedTuple):
     least: int = 1
     """The fewest mutants that a file must have."""
     sample: int = 1
-    """Every so many mutants are tried, unless --every-mutant is given."""
+    """Every so many mutants of a file are tried, unless --every-mutant is given."""
+    sample_files: int = 1
+    """The same of files."""
 
     def of(self, file_name: str) -> list[Mutant]:
         """The mutants of one file."""

@@ -658,4 +658,5 @@ TABLE = Table(
     TESTS_OF,
     options=("--backend", "numpy"),
     sample=20,
+    sample_files=4,
 )

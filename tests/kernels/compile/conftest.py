@@ -24,7 +24,7 @@ SLOTS = pytest.StashKey[list[str]]()
 @pytest.fixture(scope="session")
 def nvrtc() -> Nvrtc:
     """The compiler; the test is skipped without it, unless GPUCNN_REQUIRE_NVRTC=1 makes that a failure."""
-    if find_library() is None and os.environ.get("GPUCNN_REQUIRE_NVRTC") != "1":
+    if find_library() is None and not os.environ.get("GPUCNN_REQUIRE_NVRTC"):
         pytest.skip("NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12, or run nox -s compile")
     return Nvrtc()
 
@@ -32,7 +32,7 @@ def nvrtc() -> Nvrtc:
 @pytest.fixture(scope="session")
 def disassembler() -> None:
     """The test is skipped without nvdisasm, unless GPUCNN_REQUIRE_NVRTC=1 makes that a failure."""
-    if find_disassembler() is None and os.environ.get("GPUCNN_REQUIRE_NVRTC") != "1":
+    if find_disassembler() is None and not os.environ.get("GPUCNN_REQUIRE_NVRTC"):
         pytest.skip("nvdisasm is not installed: pip install nvidia-cuda-nvdisasm, or run nox -s compile")
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,10 +127,26 @@ EVERY_ROW = [
     for architecture in ARCHITECTURES
     if path.name != "tensor_cores.cu" or architecture != "sm_75"  # which has none
 ]
-EVERYTHING = os.environ.get("GPUCNN_REQUIRE_NVRTC") == "1"
-ROWS_OF = [[row for row in EVERY_ROW if row.values[0] == path] for path in SOURCES]
-ROWS = EVERY_ROW if EVERYTHING else [rows[9 * number % len(rows)] for number, rows in enumerate(ROWS_OF)]
-"""Each source, by turns with types, indices and architectures; `nox -s compile` tries all of all."""
+WANTED = os.environ.get("GPUCNN_REQUIRE_NVRTC", "")
+USUAL = np.dtype(np.float32), NARROW
+"""Floats and indices of nearly all steps."""
+
+
+def chosen_rows() -> list[Any]:
+    """All rows if they are wanted; else one of each source, by turns; and if NVRTC must be there, the usual of all architectures."""
+    if WANTED == "all":
+        return EVERY_ROW
+    rows_of = [[row for row in EVERY_ROW if row.values[0] == path] for path in SOURCES]
+    return [
+        row
+        for number, rows in enumerate(rows_of)
+        for place, row in enumerate(rows)
+        if place == 9 * number % len(rows) or (WANTED and row.values[1:3] == USUAL)
+    ]
+
+
+ROWS = chosen_rows()
+"""`nox -s compile` tries all of all."""
 
 
 def test_of_each_source_something_is_compiled() -> None:
@@ -148,12 +165,11 @@ def test_it_compiles_and_fits(
     architecture: str,
 ) -> None:
     kernels = {kernel.name: kernel for kernel in KERNELS.values() if kernel.source == path}
-    # Of 32-bit floats and indices, which nearly all steps have, every shape; of the others every fourth, in turns.
-    is_usual = (dtype, index) == (np.dtype(np.float32), NARROW)
+    # Every shape, or every fourth, in turns.
     turn = ARCHITECTURES.index(architecture) % 4
     every = shapes(path, tf32=dtype == np.float32 and architecture != "sm_75", is_bf16=dtype == BF16)
     some = every[turn::4] or every[:1]
-    for constants in every if EVERYTHING and is_usual else some:
+    for constants in every if WANTED == "all" and (dtype, index) == USUAL else some:
         resources = nvrtc.compile(source_text(path, Variant(dtype, index, constants)), architecture)
         assert {row.kernel for row in resources} == set(kernels)
         for row in resources:

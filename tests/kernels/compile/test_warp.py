@@ -16,7 +16,7 @@ from tests.kernels.compile.ptx import Block, ptx_of
 FOLDER = Path(__file__).parents[2] / "testing" / "emulator" / "kernels"
 THREADS = {"warp.cu": 64, "matmul_bf16.cu": 64, "matmul_tf32.cu": 32}
 WITH_TENSOR_CORES = [name for name in ARCHITECTURES if name != "sm_75"]
-CHOSEN = WITH_TENSOR_CORES if os.environ.get("GPUCNN_REQUIRE_NVRTC") == "1" else WITH_TENSOR_CORES[:1]
+CHOSEN = WITH_TENSOR_CORES if os.environ.get("GPUCNN_REQUIRE_NVRTC") == "all" else WITH_TENSOR_CORES[:1]
 """Of the architectures; `nox -s compile` tries all."""
 
 
