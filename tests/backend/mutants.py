@@ -174,4 +174,4 @@ MUTANTS = [
     Mutant("testing/cupy_stand_in.py", "            capture.touch(array._block)\n", "            pass\n"),
 ]
 
-TABLE = Table("graphs", Path(), MUTANTS, TESTS_OF, EMULATED, sample=4)
+TABLE = Table("graphs", Path(), MUTANTS, TESTS_OF, EMULATED, sample=8)

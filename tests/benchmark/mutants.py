@@ -84,4 +84,4 @@ MUTANTS = [
     ),
 ]
 
-TABLE = Table("predictions", Path(), MUTANTS, TESTS_OF, sample=4)
+TABLE = Table("predictions", Path(), MUTANTS, TESTS_OF, sample=8)

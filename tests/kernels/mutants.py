@@ -644,5 +644,5 @@ TABLE = Table(
     },
     ("--require-emulator",),
     least=5,
-    sample=9,
+    sample=18,
 )

@@ -60,4 +60,4 @@ MUTANTS = [
     Mutant("mosaic.py", "place * (height + gap), number * (width + gap)\n", "place * (height + gap), number * width\n"),
 ]
 
-TABLE = Table("figures", Path("plot"), MUTANTS, TESTS_OF, sample=6)
+TABLE = Table("figures", Path("plot"), MUTANTS, TESTS_OF, sample=12)

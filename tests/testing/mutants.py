@@ -54,4 +54,4 @@ MUTANTS = [
     Mutant("cupy_array.py", "lowered, as_stored(source, target.dtype)", "lowered, source"),
 ]
 
-TABLE = Table("cupy", Path("testing"), MUTANTS, TESTS_OF, ("--backend", "emulated"), sample=6)
+TABLE = Table("cupy", Path("testing"), MUTANTS, TESTS_OF, ("--backend", "emulated"), sample=12)

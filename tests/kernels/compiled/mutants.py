@@ -664,5 +664,5 @@ TABLE = Table(
     TESTS_OF,
     options=("--require-jit",),
     least=5,
-    sample=12,  # all of them take ten minutes
+    sample=24,  # all of them take ten minutes
 )
