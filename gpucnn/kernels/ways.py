@@ -90,6 +90,12 @@ def _way_on_gpu(array: Array) -> Way:
     return Way.TENSOR_CORES if rounds and has_tensor_cores(array.data.device_id) else Way.CUDA
 
 
+def rounds_to_tf32(array: Array) -> int:
+    """Whether a kernel on a GPU rounds what it multiplies to TF32, as it is told: 1 or 0. GPUs without tensor cores do not."""
+    wanted = array.dtype == _FLOAT32 and chosen_precision() == "tf32"
+    return int(wanted and has_tensor_cores(array.data.device_id))
+
+
 def choose(ways: Mapping[Way, Any], *arrays: Array | None, task: Any = None, suits: Suits | None = None) -> Way:
     """The first way in the table that works on these arrays and does not decline the task."""
     for way in ASKED_IN_TURN[way_of(*arrays)]:

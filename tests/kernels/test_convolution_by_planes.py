@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gpucnn.backend import precision
 from gpucnn.geometry import Window
+from gpucnn.kernels import ways
 from gpucnn.kernels.convolution import Convolution, Gradients, conv2d, depthwise, few_channels, implicit, staging
 from gpucnn.kernels.ways import Way, leave_out
 from gpucnn.testing import emulated_gpu
@@ -225,8 +226,8 @@ def test_operands_are_rounded_where_tensor_cores_would_round_them(monkeypatch: p
         pytest.skip(missing)
     with emulated_gpu("fast") as cupy:
         single, double = cupy.ones(3, np.float32), cupy.ones(3, np.float64)
-        assert staging.rounds(single) == 0
+        assert ways.rounds_to_tf32(single) == 0
         with precision("tf32"):
-            assert (staging.rounds(single), staging.rounds(double)) == (1, 0)
-            monkeypatch.setattr(staging, "has_tensor_cores", lambda index: False)
-            assert staging.rounds(single) == 0
+            assert (ways.rounds_to_tf32(single), ways.rounds_to_tf32(double)) == (1, 0)
+            monkeypatch.setattr(ways, "has_tensor_cores", lambda index: False)
+            assert ways.rounds_to_tf32(single) == 0

@@ -14,9 +14,10 @@ from gpucnn.backend import Array, xp_of
 from gpucnn.backend.precision import chosen_precision
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.convolution.slices import add_slices, find_bias_gradient
-from gpucnn.kernels.convolution.staging import BLOCK, Axis, Tile, choose_tile, parts, rounds
+from gpucnn.kernels.convolution.staging import BLOCK, Axis, Tile, choose_tile, parts
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import contiguous, launch
+from gpucnn.kernels.ways import rounds_to_tf32
 
 SIZES = ", ".join(
     f"constant int {name}"
@@ -98,7 +99,7 @@ def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) 
     """`plain.conv2d`."""
     output, plan = xp_of(images).empty(task.output_shape, images.dtype), _plan(task)
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
-    launch(FORWARD, plan.forward_tiles * BLOCK, *arrays, _planes(task), *plan.constants, rounds(images))
+    launch(FORWARD, plan.forward_tiles * BLOCK, *arrays, _planes(task), *plan.constants, rounds_to_tf32(images))
     return output
 
 
@@ -107,7 +108,7 @@ def conv2d_gradients(
 ) -> None:
     """`plain.conv2d_gradients`."""
     plan, gradient, output = _plan(task), contiguous(gradient), contiguous(output)
-    constants = (*plan.constants, rounds(gradient))
+    constants = (*plan.constants, rounds_to_tf32(gradient))
     if found.weight is not None and images is not None:
         filters = len(weight)
         slices = xp_of(gradient).empty((plan.slices, filters, prod(task.window.kernel) + 1), gradient.dtype)

@@ -15,9 +15,10 @@ from gpucnn.backend.precision import chosen_precision
 from gpucnn.kernels.convolution import cuda, implicit, tensor_cores
 from gpucnn.kernels.convolution.plain import Convolution, Gradients
 from gpucnn.kernels.convolution.slices import add_slices, find_bias_gradient
-from gpucnn.kernels.convolution.staging import BLOCK, FEWEST_TILES, MOST_STAGED, Axis, choose_tile, parts, rounds
+from gpucnn.kernels.convolution.staging import BLOCK, FEWEST_TILES, MOST_STAGED, Axis, choose_tile, parts
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import contiguous, launch
+from gpucnn.kernels.ways import rounds_to_tf32
 
 SIZES = ", ".join(
     f"constant int {name}"
@@ -94,7 +95,7 @@ def conv2d(task: Convolution, images: Array, weight: Array, bias: Array | None) 
     """`plain.conv2d`."""
     output, plan = xp_of(images).empty(task.output_shape, images.dtype), _plan(task)
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output)
-    launch(FORWARD, plan.tiles * BLOCK, *arrays, len(images), *plan.constants, rounds(images))
+    launch(FORWARD, plan.tiles * BLOCK, *arrays, len(images), *plan.constants, rounds_to_tf32(images))
     return output
 
 
@@ -107,7 +108,7 @@ def conv2d_gradients(
         slices = xp_of(gradient).empty((plan.slices, len(weight), prod(task.weight_shape[1:]) + 1), gradient.dtype)
         arrays = (gradient, output, contiguous(images), slices)
         threads = plan.slices * plan.filter_blocks * BLOCK
-        launch(WEIGHT_GRADIENT, threads, *arrays, len(gradient), plan.length, *plan.constants, rounds(gradient))
+        launch(WEIGHT_GRADIENT, threads, *arrays, len(gradient), plan.length, *plan.constants, rounds_to_tf32(gradient))
         add_slices(slices, found.weight, found.bias)
     elif found.bias is not None:
         find_bias_gradient(gradient, output, found.bias)
@@ -117,7 +118,7 @@ def conv2d_gradients(
 
 def _next_way(task: Convolution, gradient: Array) -> Any:
     """The module that finds the gradient of images, which a first layer is seldom asked for."""
-    gathers = tensor_cores if rounds(gradient) else implicit
+    gathers = tensor_cores if rounds_to_tf32(gradient) else implicit
     return gathers if gathers.suits(task) else cuda
 
 

@@ -8,7 +8,7 @@
 // a time, and adds each pixel to all sums that it belongs to, in registers. The taps of the block's filters lie in shared memory.
 // The compiler knows all sizes but the batch, so that no loop over them is left.
 
-#include "../warp.cuh"
+#include "../operand.cuh"
 
 #define BLOCK 128
 #define TAPS (kernel_height * kernel_width)
@@ -29,15 +29,6 @@
 // What a thread adds up, and the taps that shared memory has room for, at most.
 #define MOST_SUMS 32
 #define MOST_TAPS 4096
-
-// A factor as the precision has it: TF32 where a GPU knows that.
-__device__ __forceinline__ A rounded(T value)
-{
-#if defined(__GPUCNN_EMULATOR__) || __CUDA_ARCH__ >= 800
-    if (tf32 && sizeof(A) == 4) return (A)__int_as_float(tf32_bits((float)value) & 0xffffe000);
-#endif
-    return (A)value;
-}
 
 // Add what one row of a patch gives to the sums of all filters.
 __device__ __forceinline__ void add_row(const A* line, int row, const A* taps, A (&sums)[MOST_SUMS])

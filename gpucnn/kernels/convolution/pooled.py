@@ -15,6 +15,7 @@ from gpucnn.kernels.convolution.plain import Convolution
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import contiguous, launch
 from gpucnn.kernels.pooling import Pooling
+from gpucnn.kernels.ways import rounds_to_tf32
 
 SIZES = ", ".join(
     f"constant int {name}"
@@ -101,7 +102,7 @@ def conv2d_max_pool(
     places = shape[0] * shape[2] * shape[3]
     threads = _parts(places, KERNEL.block) * parts * KERNEL.block
     arrays = (contiguous(images), contiguous(weight), contiguous(bias), output, argmax)
-    launch(KERNEL, threads, *arrays, places, *constants, int(chosen_precision() == "tf32"))
+    launch(KERNEL, threads, *arrays, places, *constants, rounds_to_tf32(images))
     return output, argmax
 
 

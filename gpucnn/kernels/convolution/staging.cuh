@@ -1,8 +1,8 @@
 // Tiles of planes in shared memory, with all that their windows reach, for kernels that read each pixel once.
 //
-// Whoever includes this has the constants of the window, and `tf32`, whether operands are rounded as tensor cores round theirs.
+// Who includes this has the constants of the window, and `tf32`.
 
-#include "../warp.cuh"
+#include "../operand.cuh"
 
 #define BLOCK 256
 // Blocks that a multiprocessor must have registers for: with no word of it the compiler goes for more, and spills a few.
@@ -27,12 +27,6 @@
 struct Region {
     int planes, rows, columns;
 };
-
-__device__ __forceinline__ A rounded(A value)
-{
-    if (tf32) return (A)__uint_as_float(tf32_bits((float)value));
-    return value;
-}
 
 // Fill a region from (top, left) of planes that are `apart` from one another; `there` of them exist, and what lies outside is 0,
 // as is that whose `mask` is 0, where there is one.

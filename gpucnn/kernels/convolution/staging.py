@@ -3,9 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpucnn.backend import Array
-from gpucnn.backend.cuda import has_tensor_cores
-from gpucnn.backend.precision import chosen_precision
 from gpucnn.checks import Pair
 
 MOST_STAGED = 4096
@@ -89,9 +86,3 @@ def choose_tile(
 def parts(whole: int, size: int) -> int:
     """How many parts of `size` cover a whole."""
     return -(-whole // size)
-
-
-def rounds(array: Array) -> int:
-    """Whether a kernel rounds operands to TF32, as it is told: 1 or 0. GPUs that do not multiply in TF32 do not round either."""
-    wanted = chosen_precision() == "tf32" and array.dtype == "float32"
-    return int(wanted and has_tensor_cores(array.data.device_id))

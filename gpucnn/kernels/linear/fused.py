@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gpucnn.backend import Array, xp_of
-from gpucnn.backend.precision import chosen_precision
 from gpucnn.checks import Shape
 from gpucnn.kernels.kernel import Kernel
 from gpucnn.kernels.launch import contiguous, launch
+from gpucnn.kernels.ways import rounds_to_tf32
 
 SOURCE, CONSTANTS = Path(__file__).with_name("linear.cu"), "constant int side, constant int tf32"
 
@@ -70,7 +70,7 @@ def linear(vectors: Array, weight: Array, bias: Array | None, relu: bool) -> Arr
     side = _side(vectors.itemsize, (batch, outputs))
     arrays = (contiguous(vectors), contiguous(weight), contiguous(bias), output)
     threads = _tiles((batch, outputs), side) * FORWARD.block
-    launch(FORWARD, threads, *arrays, batch, inputs, outputs, int(relu), side, _tf32())
+    launch(FORWARD, threads, *arrays, batch, inputs, outputs, int(relu), side, rounds_to_tf32(vectors))
     return output
 
 
@@ -92,7 +92,7 @@ def linear_gradients(
     tiles.append(0 if bias_gradient is None else -(-outputs // COLUMNS_OF_BIAS))
     arrays = tuple(contiguous(array) for array in (gradient, relu_output, vectors, weight))
     threads, sizes = sum(tiles) * GRADIENTS.block, (batch, inputs, outputs, *tiles)
-    launch(GRADIENTS, threads, *arrays, found, weight_gradient, bias_gradient, *sizes, side, _tf32())
+    launch(GRADIENTS, threads, *arrays, found, weight_gradient, bias_gradient, *sizes, side, rounds_to_tf32(gradient))
     return found
 
 
@@ -113,8 +113,3 @@ def _side(itemsize: int, *shapes: Shape) -> int:
 
 def _tiles(shape: Shape, side: int) -> int:
     return -(-shape[0] // side) * -(-shape[1] // side)
-
-
-def _tf32() -> int:
-    """Whether what is multiplied is rounded to TF32."""
-    return int(chosen_precision() == "tf32")

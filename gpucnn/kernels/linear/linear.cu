@@ -9,7 +9,7 @@
 // time, and its number says of which product. Step by step it brings what it multiplies into shared memory; its warps take turns
 // with the rows there, so that each has its own sums of the whole tile, and these are added in the order of the warps at the end.
 
-#include "../warp.cuh"
+#include "../operand.cuh"
 
 #define BLOCK 256
 #define LANES 32
@@ -38,15 +38,6 @@ struct Matrix {
     const T* relu_output;  // 0 or the array that says where values count: where it is not 0
     I rows, depth, stride;
 };
-
-// A factor as the precision has it: TF32 where a GPU knows that, as cuBLAS does it.
-__device__ __forceinline__ A rounded(T value)
-{
-#if defined(__GPUCNN_EMULATOR__) || __CUDA_ARCH__ >= 800
-    if (tf32 && sizeof(A) == 4) return (A)__int_as_float(tf32_bits((float)value) & 0xffffe000);
-#endif
-    return (A)value;
-}
 
 // Bring a step of some rows of a matrix into shared memory, as (STEP, SIDE). What is beyond its ends is 0.
 template <bool ALONG_DEPTH>

@@ -99,9 +99,11 @@ def shapes(path: Path, tf32: bool = False, is_bf16: bool = False) -> list[tuple[
         plan_of = implicit.plan_of if path.name == "implicit.cu" else partial(tensor_cores.plan_of, is_bf16=is_bf16)
         found = [convolution_constants(shape, number % 2 > 0, plan_of) for number, shape in enumerate(CONVOLUTIONS)]
     elif path.name == "pooled.cu":
-        found = [pooled_constants(shape, number % 2, number // 2 % 2) for number, shape in enumerate(POOLED)]
+        found = [
+            pooled_constants(shape, number % 2, int(tf32) * (number // 2 % 2)) for number, shape in enumerate(POOLED)
+        ]
     elif path.name == "linear.cu":
-        found = [(("side", side), ("tf32", tf32)) for side in (16, 32) for tf32 in (0, 1)]
+        found = [(("side", side), ("tf32", rounds)) for side in (16, 32) for rounds in range(1 + tf32)]
     elif path.name in ("depthwise.cu", "few_channels.cu"):
         listed = DEPTHWISE if path.name == "depthwise.cu" else FEW_CHANNELS
         found = [
